@@ -1,0 +1,68 @@
+"""The door to comparisons: `python -m anydoor_lab.compare runs=<folder>`; sweeps end here too."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from anydoor_lab.configs import door
+from anydoor_lab.runs import SCORES, read_facts, read_scores
+
+
+@door("compare")
+def main(cfg: DictConfig) -> None:
+    """Compare the scores of all finished runs below a folder."""
+    compare(Path(cfg.runs))
+
+
+def compare(folder: Path) -> None:
+    """Print one table and write it and one figure into `folder`.
+
+    Raises:
+        ValueError: fewer than one finished run is below the folder.
+    """
+    from anydoor_lab.report.scores import write_comparison
+
+    found = [path.parent for path in sorted(folder.glob(f"*/{SCORES}"))]
+    if not found:
+        raise ValueError(f"{folder} holds no finished run; give a sweep's folder")
+    runs = list(zip(short_names(found), map(read_scores, found), strict=True))
+    protocols = {scores["protocol"] for _, scores in runs}
+    if len(protocols) > 1:
+        raise ValueError(f"the runs in {folder} were scored by different protocols: {protocols}")
+    table, paths = write_comparison(runs, folder, f"Comparison of {len(runs)} runs")
+    print(f"\n{table.terminal()}")
+    print("\n".join(f"{kind:8s} {path}" for kind, path in paths.items()))
+
+
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """What tells each run from the others: its command's overrides that not all of them share."""
+    commands = [read_facts(folder).get("overrides", []) for folder in folders]
+    shared = set.intersection(*map(set, commands))
+    names = [" ".join(o for o in command if o not in shared) for command in commands]
+    distinct = all(names) and len(set(names)) == len(names)
+    return names if distinct else [folder.name for folder in folders]
+
+
+class AfterSweep(Callback):
+    """Hydra's callback that compares the runs of a sweep once all have ended."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Compare what is finished; a sweep in which nothing finished says so."""
+        del kwargs
+        if os.environ.get("RANK", "0") != "0":
+            return
+        try:
+            compare(Path(config.hydra.sweep.dir))
+        except ValueError as error:
+            print(f"no comparison: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From a pair to what the model is shown (Figure 2, left half)."""

@@ -1,0 +1,1 @@
+"""From files to pairs: one reader per kind of data."""

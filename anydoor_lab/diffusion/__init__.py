@@ -1,0 +1,1 @@
+"""Noise schedule, timesteps, loss, sampler and guidance: the maths, without networks."""

@@ -1,0 +1,120 @@
+"""The training objective: mean squared error of the predicted noise (Equation 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from anydoor_lab.diffusion.schedule import Schedule
+from anydoor_lab.diffusion.timesteps import TimestepSampler
+from anydoor_lab.draws import generator
+
+TIMESTEP_BINS = 4
+
+
+class DiffusionLoss(nn.Module):
+    """Loss of a batch; every random draw is a function of (seed, the sample's global index).
+
+    Args:
+        model: `models.anydoor.AnyDoor` or anything with its methods.
+        schedule: noise schedule.
+        timesteps: draws t from the samples' variation (Sec. 3.4).
+        seed: the run's seed.
+        cond_drop_prob: share of samples trained with the unconditional (all-zero) id_image.
+        region_weight: weight of the loss where the shape mask marks the region; 1 = the paper.
+        sample_posterior: draw the latents from the VAE's posterior (the released code) rather
+            than take its mode.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        schedule: Schedule,
+        timesteps: TimestepSampler,
+        *,
+        seed: int = 0,
+        cond_drop_prob: float = 0.0,
+        region_weight: float = 1.0,
+        sample_posterior: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.schedule = schedule
+        self.timesteps = timesteps
+        self.seed = seed
+        self.cond_drop_prob = cond_drop_prob
+        self.region_weight = region_weight
+        self.sample_posterior = sample_posterior
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch's loss.
+
+        Args:
+            batch: `index` (B,), `variation` (list of B), `id_image` (B, 3, S, S) in [0, 1],
+                `target` and `collage` (B, 3, R, R) in [-1, 1], `shape_mask` (B, 1, R, R).
+
+        Returns:
+            `loss` scalar, `per_sample` (B,), and `groups`: which samples belong to which
+            timestep bin and variation, (B,) bool each.
+        """
+        indices = [int(i) for i in batch["index"]]
+        x0 = self._clean_latents(batch["target"], indices)
+        noise = self._normal(indices, "noise", x0.shape[1:]).to(x0)
+        t = self._draw_timesteps(indices, batch["variation"], x0.device)
+        tokens = self.model.tokens(self._dropped(batch["id_image"], indices))
+        hint = self.model.hint_features(batch["collage"], batch["shape_mask"])
+        details = self.model.details(hint, t, tokens)
+        output = self.model(self.schedule.add_noise(x0, noise, t), t, tokens, details)
+        squared = (output.float() - self.schedule.target(x0, noise, t).float()) ** 2
+        weight = self._weights(batch["shape_mask"], squared)
+        per_sample = (squared * weight).mean(dim=(1, 2, 3))
+        groups = self._groups(t, batch["variation"])
+        return {"loss": per_sample.mean(), "per_sample": per_sample, "groups": groups}
+
+    def _clean_latents(self, target: torch.Tensor, indices: list[int]) -> torch.Tensor:
+        if not self.sample_posterior:
+            return self.model.latents(target)
+        shape = self.model.latent_shape(target)
+        return self.model.latents(target, self._normal(indices, "posterior", shape).to(target))
+
+    def _normal(self, indices: list[int], purpose: str, shape: Sequence[int]) -> torch.Tensor:
+        """(B, *shape) standard normal numbers."""
+        drawn = [
+            generator(self.seed, i, purpose).standard_normal(tuple(shape), np.float32)
+            for i in indices
+        ]
+        return torch.from_numpy(np.stack(drawn))
+
+    def _uniform(self, indices: list[int], purpose: str) -> np.ndarray:
+        return np.array([generator(self.seed, i, purpose).random() for i in indices])
+
+    def _draw_timesteps(
+        self, indices: list[int], variations: list[str], device: torch.device
+    ) -> torch.Tensor:
+        drawn = self.timesteps(self._uniform(indices, "timestep"), variations, len(self.schedule))
+        return torch.from_numpy(drawn).to(device)
+
+    def _dropped(self, id_image: torch.Tensor, indices: list[int]) -> torch.Tensor:
+        """`id_image` with the dropped samples' all zero, the unconditional input."""
+        keep = self._uniform(indices, "condition") >= self.cond_drop_prob
+        return id_image * torch.from_numpy(keep).to(id_image)[:, None, None, None]
+
+    def _weights(self, shape_mask: torch.Tensor, squared: torch.Tensor) -> torch.Tensor:
+        """`region_weight` inside the region, 1 outside, scaled to a mean of 1 per sample."""
+        region = (shape_mask > 0).to(squared)
+        share = nn.functional.adaptive_avg_pool2d(region, (squared.shape[-2], squared.shape[-1]))
+        weight = 1 + (self.region_weight - 1) * share
+        return weight / weight.mean(dim=(1, 2, 3), keepdim=True)
+
+    def _groups(self, t: torch.Tensor, variations: list[str]) -> dict[str, torch.Tensor]:
+        width = len(self.schedule) // TIMESTEP_BINS
+        groups = {}
+        for start in range(0, len(self.schedule), width):
+            groups[f"t_{start}_{start + width}"] = (t >= start) & (t < start + width)
+        for name in sorted(set(variations)):
+            groups[name] = torch.tensor([v == name for v in variations], device=t.device)
+        return groups

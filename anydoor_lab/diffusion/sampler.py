@@ -1,0 +1,68 @@
+"""DDIM as a generator: from noise to latents, one step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from anydoor_lab.diffusion.schedule import Schedule
+
+Denoiser = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""(x (B, C, h, w), t (B,)) -> eps, with all conditioning bound inside."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Denoised:
+    """One finished step: `x` after it and the clean `x0` it predicted, both (B, C, h, w)."""
+
+    step: int
+    t: int
+    x: torch.Tensor
+    x0: torch.Tensor
+
+
+def spaced_timesteps(steps: int, total: int = 1000, spacing: str = "trailing") -> list[int]:
+    """`steps` timesteps, falling, evenly spaced over `total`.
+
+    `trailing` starts at the last timestep; `leading` is the rule of the released code
+    (multiples of total // steps, plus one).
+
+    Raises:
+        ValueError: `steps` is not in [1, total] ([1, total) if leading) or `spacing` is unknown.
+    """
+    most = total - (spacing == "leading")  # "plus one" would step over the last timestep
+    if not 1 <= steps <= most:
+        raise ValueError(f"steps is {steps}; expected 1 to {most}")
+    if spacing == "trailing":
+        return [round(total - i * total / steps) - 1 for i in range(steps)]
+    if spacing == "leading":
+        return [i * (total // steps) + 1 for i in reversed(range(steps))]
+    raise ValueError(f"spacing is {spacing!r}; expected trailing or leading")
+
+
+@torch.no_grad()
+def sample_ddim(
+    denoise: Denoiser,
+    x: torch.Tensor,
+    timesteps: Sequence[int],
+    schedule: Schedule,
+    last_alpha: float = 1.0,
+) -> Iterator[Denoised]:
+    """Yield every step of deterministic DDIM (eta 0) from noise `x` (B, C, h, w).
+
+    Args:
+        denoise: gives eps; conditioning and guidance are bound inside.
+        x: standard normal start.
+        timesteps: falling, e.g. from `spaced_timesteps`.
+        schedule: of the training.
+        last_alpha: alphas_cumprod after the last step; the released code has alphas_cumprod[0].
+    """
+    cumprods = [float(schedule.alphas_cumprod[t]) for t in timesteps] + [last_alpha]
+    for step, t in enumerate(timesteps):
+        eps = denoise(x, torch.full((len(x),), t, device=x.device, dtype=torch.int64))
+        now, after = cumprods[step], cumprods[step + 1]
+        x0 = (x - (1 - now) ** 0.5 * eps) / now**0.5
+        x = after**0.5 * x0 + (1 - after) ** 0.5 * eps
+        yield Denoised(step, t, x, x0)

@@ -1,0 +1,64 @@
+"""The noise schedule: how much noise at which t, and what the network is asked to predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+Prediction = Literal["epsilon", "v_prediction"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Schedule:
+    """x_t = alpha_t x_0 + sigma_t eps, with alpha_t^2 = `alphas_cumprod`[t] (Sec. 3.3).
+
+    Args:
+        alphas_cumprod: (T,) float, falling.
+        prediction: what the network gives back: the noise eps, or v = alpha eps - sigma x_0.
+    """
+
+    alphas_cumprod: torch.Tensor
+    prediction: Prediction = "epsilon"
+
+    def __post_init__(self) -> None:
+        if self.prediction not in ("epsilon", "v_prediction"):
+            raise ValueError(f"prediction is {self.prediction!r}; expected epsilon or v_prediction")
+        if float(self.alphas_cumprod.min()) <= 0:
+            raise ValueError(
+                "alphas_cumprod falls to 0 (zero terminal SNR), where eps says nothing of x_0; "
+                "use a schedule without rescale_betas_zero_snr"
+            )
+
+    @classmethod
+    def of(cls, scheduler: Any) -> Schedule:
+        """The schedule of a diffusers scheduler."""
+        return cls(scheduler.alphas_cumprod.float(), scheduler.config.prediction_type)
+
+    def __len__(self) -> int:
+        return len(self.alphas_cumprod)
+
+    def alpha_sigma(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """alpha_t and sigma_t as (B, 1, 1, 1) on the device of `t` (B,)."""
+        cumprod = self.alphas_cumprod.to(t.device)[t][:, None, None, None]
+        return cumprod.sqrt(), (1 - cumprod).sqrt()
+
+    def add_noise(self, x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """x_t of clean `x0` (B, C, h, w)."""
+        alpha, sigma = self.alpha_sigma(t)
+        return (alpha * x0 + sigma * noise).to(x0.dtype)
+
+    def target(self, x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """What the network should predict at `t`."""
+        if self.prediction == "epsilon":
+            return noise
+        alpha, sigma = self.alpha_sigma(t)
+        return alpha * noise - sigma * x0
+
+    def noise_of(self, output: torch.Tensor, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """The noise eps that a network's `output` on `x` at `t` stands for."""
+        if self.prediction == "epsilon":
+            return output
+        alpha, sigma = self.alpha_sigma(t)
+        return alpha * output + sigma * x

@@ -1,0 +1,49 @@
+"""The door to scoring: `python -m anydoor_lab.evaluate [run=<folder>]`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from anydoor_lab.configs import door, output_folder
+
+RUNS_OWN = ("model", "data", "data_seed", "eval")
+
+
+@door("evaluate")
+def main(cfg: DictConfig) -> None:
+    """Score a run's weights, or the embedded network's, on held-out pairs of `data`."""
+    from anydoor_lab import assemble
+    from anydoor_lab.runs import SCORES
+    from anydoor_lab.scoring import Bench
+
+    folder = output_folder()
+    if (folder / SCORES).exists() and not cfg.overwrite:
+        raise FileExistsError(f"{folder} holds scores already; add overwrite=true")
+    pipeline = assemble.place(assemble.load_pipeline(cfg.run or assemble.EMBEDDED), cfg.device)
+    bench = Bench(as_the_run(cfg, list(HydraConfig.get().overrides.task)))
+    row, results = bench.score(pipeline, Path(cfg.run).name if cfg.run else "embedded")
+    bench.report([row, *bench.anchors()], results, folder)
+
+
+def as_the_run(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The config with the run's own scale, data and way of scoring, but for what the command
+    overrides."""
+    from anydoor_lab.runs import CONFIG, read_config
+
+    if not cfg.run or not (Path(cfg.run) / CONFIG).is_file():
+        return cfg
+    held = read_config(Path(cfg.run))
+    merged = OmegaConf.merge(cfg, {key: held[key] for key in RUNS_OWN if key in held})
+    for override in overrides:
+        key = override.lstrip("+").split("=")[0]
+        if key.split(".")[0] in RUNS_OWN:
+            OmegaConf.update(merged, key, OmegaConf.select(cfg, key), merge=False)
+    return merged  # type: ignore[return-value]
+
+
+if __name__ == "__main__":
+    main()

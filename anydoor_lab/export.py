@@ -1,0 +1,37 @@
+"""The door out: `python -m anydoor_lab.export run=<folder> out=<folder>`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from anydoor_lab.configs import door
+from anydoor_lab.pair import check_choice
+
+
+@door("export")
+def main(cfg: DictConfig) -> None:
+    """Write a run's averaged weights as one folder that `AnyDoorPipeline.from_pretrained` loads."""
+    import torch
+
+    from anydoor_lab import assemble
+
+    out = Path(cfg.out)
+    check_choice("precision", cfg.precision, ("fp16", "fp32"))
+    if out.exists():
+        raise FileExistsError(f"{out} exists; choose another out=")
+    pipeline = assemble.load_pipeline(cfg.run)
+    dtype = torch.float16 if cfg.precision == "fp16" else torch.float32
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    for component in (pipeline.unet, pipeline.vae):  # where they came from is no part of them
+        component.register_to_config(_name_or_path="")
+    pipeline.to(dtype=dtype).save_pretrained(part)
+    part.rename(out)
+    print(f"pipeline {out}")
+
+
+if __name__ == "__main__":
+    main()

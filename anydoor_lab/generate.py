@@ -1,0 +1,86 @@
+"""The door to placing: `python -m anydoor_lab.generate reference= scene= box= out=`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from anydoor_lab.configs import door
+from anydoor_lab.images import has_alpha, read_image, read_mask, write_png
+from anydoor_lab.pair import Pair, checked_box
+
+
+@door("generate")
+def main(cfg: DictConfig) -> None:
+    """Place an object into a scene and write the result, once per proposal."""
+    outputs = output_paths(Path(cfg.out), cfg.num_proposals)
+    if not cfg.overwrite:
+        refuse_existing(outputs)
+    pair = read_pair(cfg)
+
+    from anydoor_lab import assemble
+
+    assemble.silence_libraries()
+    loaded = assemble.load_pipeline(cfg.run or assemble.EMBEDDED)
+    pipeline = assemble.place(loaded, cfg.device)
+    names = ("num_proposals", "num_inference_steps", "guidance_scale", "seed", "collage", "blend")
+    placed = pipeline(
+        pair.reference,
+        pair.scene,
+        reference_mask=pair.reference_mask,
+        scene_mask=pair.scene_mask,
+        shape=cfg.shape or ("mask" if cfg.mask else "box"),
+        output_type="np",
+        **{name: cfg[name] for name in names},
+    )
+    for path, image in zip(outputs, placed.images, strict=True):
+        write_png(path, image)
+        print(f"picture  {path}")
+
+
+def read_pair(cfg: DictConfig) -> Pair:
+    """The object and the place that the command names.
+
+    Raises:
+        ValueError: no mask for the reference, not exactly one of box and mask, or unreadable.
+    """
+    scene = read_image(cfg.scene)
+    if (cfg.box is None) == (cfg.mask is None):
+        raise ValueError("give either box=[y1,x1,y2,x2] or mask=<picture>, exactly one of them")
+    if cfg.box is not None:
+        box: Any = OmegaConf.to_object(cfg.box) if OmegaConf.is_list(cfg.box) else cfg.box
+        region = checked_box(box, *scene.shape[:2]).mask(*scene.shape[:2])
+    else:
+        region = read_mask(cfg.mask)
+    if cfg.reference_mask is None and not has_alpha(cfg.reference):
+        raise ValueError(f"{cfg.reference} has no alpha; give reference_mask=<picture> as well")
+    object_mask = read_mask(cfg.reference_mask or cfg.reference)
+    return Pair(read_image(cfg.reference), object_mask, scene, region, origin=str(cfg.reference))
+
+
+def output_paths(out: Path, number: int) -> list[Path]:
+    """One file per proposal.
+
+    Raises:
+        ValueError: not a .png, or fewer than one proposal.
+    """
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"out is {out}; expected a file ending in .png")
+    if number < 1:
+        raise ValueError(f"num_proposals is {number}; expected at least 1")
+    if number == 1:
+        return [out]
+    return [out.with_name(f"{out.stem}_{k}{out.suffix}") for k in range(number)]
+
+
+def refuse_existing(outputs: list[Path]) -> None:
+    """Raise FileExistsError if one of the files is there already."""
+    for path in outputs:
+        if path.exists():
+            raise FileExistsError(f"{path} exists; choose another out= or add overwrite=true")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Scores, each a `torchmetrics.Metric`."""

@@ -1,0 +1,92 @@
+"""Background: what the regenerated crop does to the scene around the object.
+
+AnyDoor regenerates the whole crop, so faces and text beside the object change too.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from skimage.metrics import structural_similarity
+
+from anydoor_lab.boxes import Box
+from anydoor_lab.metrics.mean_score import MeanScore
+from anydoor_lab.pair import UnusablePair, check_image
+
+PSNR_CAP_DB = 100.0
+"""PSNR of identical pixels, which would be infinite; far above 8-bit rounding (51 to 59 dB)."""
+SSIM_WINDOW_PX = 7
+
+
+def background_mask(crop: Box, edited: np.ndarray) -> np.ndarray:
+    """(H, W) bool: inside the regenerated `crop` and outside `edited` (H, W) bool."""
+    return crop.mask(*edited.shape) & ~edited
+
+
+def background_psnr(result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
+    """PSNR in dB over the pixels of `background`, at most `PSNR_CAP_DB`.
+
+    Args:
+        result: (H, W, 3) uint8.
+        scene: (H, W, 3) uint8.
+        background: (H, W) bool, where they are compared: `background_mask`.
+
+    Raises:
+        UnusablePair: `background` is empty.
+        ValueError: the sizes differ.
+    """
+    _check(result, scene, background)
+    error = result[background].astype(np.float64) - scene[background]
+    mean_square = float((error**2).mean())
+    return min(10 * np.log10(255**2 / mean_square), PSNR_CAP_DB) if mean_square else PSNR_CAP_DB
+
+
+def background_ssim(result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
+    """SSIM in [-1, 1] over the 7x7 windows that lie wholly in `background`; see `background_psnr`.
+
+    Raises:
+        UnusablePair: no such window fits.
+        ValueError: the sizes differ.
+    """
+    _check(result, scene, background)
+    window = np.ones((SSIM_WINDOW_PX, SSIM_WINDOW_PX), np.uint8)
+    # a window that reaches into the edited region would judge the object
+    whole = cv2.erode(background.astype(np.uint8), window, borderType=cv2.BORDER_CONSTANT,
+                      borderValue=0).astype(bool)  # fmt: skip
+    if not whole.any():
+        raise UnusablePair("no background", f"no {SSIM_WINDOW_PX} px window fits beside the object")
+    _, values = structural_similarity(
+        result, scene, win_size=SSIM_WINDOW_PX, channel_axis=2, data_range=255, full=True
+    )
+    return float(values[whole].mean())
+
+
+class BackgroundPsnr(MeanScore):
+    """Mean of `background_psnr` (dB, higher = the scene is kept) over pictures."""
+
+    higher_is_better = True
+
+    def update(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:
+        """Count one picture; arguments and errors as `background_psnr`."""
+        self.add(torch.tensor([background_psnr(result, scene, background)]))
+
+
+class BackgroundSsim(MeanScore):
+    """Mean of `background_ssim` (1 = the scene is kept) over pictures."""
+
+    higher_is_better = True
+
+    def update(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:
+        """Count one picture; arguments and errors as `background_ssim`."""
+        self.add(torch.tensor([background_ssim(result, scene, background)]))
+
+
+def _check(result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:
+    check_image("result", result)
+    check_image("scene", scene)
+    if not result.shape[:2] == scene.shape[:2] == background.shape:
+        seen = f"result {result.shape[:2]}, scene {scene.shape[:2]}, mask {background.shape}"
+        raise ValueError(f"{seen}; expected one size (height, width), paste the result back first")
+    if not background.any():
+        raise UnusablePair("no background", "the edited region fills the whole crop")

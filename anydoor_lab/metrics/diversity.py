@@ -1,0 +1,73 @@
+"""Diversity: how much the results of one pair differ between seeds.
+
+The paper asks people (Table 2, four proposals per pair); these are the numbers beside it. LPIPS
+is not offered: its networks come with torchvision, which the project does without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import torch
+
+from anydoor_lab.metrics.judge import Judge, Preprocess
+from anydoor_lab.metrics.mean_score import MeanScore
+from anydoor_lab.metrics.similarity import cosines, embed
+from anydoor_lab.pair import check_image
+
+
+class Diversity(MeanScore):
+    """100 x mean pairwise (1 - cosine) among the results of one pair, averaged over pairs.
+
+    0 where all seeds look alike to the judge. Noise is diverse too: read it beside DINO score.
+
+    Args:
+        judge: prepared images to embeddings, usually `dino_judge`'s.
+        preprocess: what the judge expects.
+    """
+
+    higher_is_better = True
+
+    def __init__(self, judge: Judge, preprocess: Preprocess) -> None:
+        super().__init__()
+        self.judge, self.preprocess = judge, preprocess
+
+    def update(self, results: Sequence[np.ndarray]) -> None:
+        """Count one pair by its K regions (h, w, 3) uint8, one per seed.
+
+        Raises:
+            ValueError: K is below 2.
+        """
+        _check_several(results)
+        embeddings = embed(self.judge, self.preprocess, results)
+        first, second = torch.triu_indices(len(results), len(results), offset=1)
+        self.add(100 * (1 - cosines(embeddings, embeddings)[first, second]).mean()[None])
+
+
+class PixelDiversity(MeanScore):
+    """Mean pairwise absolute difference of pixels among the results of one pair, in % of 255."""
+
+    higher_is_better = True
+
+    def update(self, results: Sequence[np.ndarray]) -> None:
+        """Count one pair by its K regions (h, w, 3) uint8 of one size, one per seed.
+
+        Raises:
+            ValueError: K is below 2, or the sizes differ.
+        """
+        _check_several(results)
+        if len({result.shape for result in results}) > 1:
+            seen = ", ".join(str(result.shape) for result in results)
+            raise ValueError(f"the results are {seen}; expected one size, cut the same region")
+        pixels = [result.astype(np.float64) / 255 for result in results]
+        distances = [float(np.abs(one - other).mean()) for one, other in combinations(pixels, 2)]
+        self.add(torch.tensor([100 * np.mean(distances)]))
+
+
+def _check_several(results: Sequence[np.ndarray]) -> None:
+    if len(results) < 2:
+        raise ValueError(f"{len(results)} result; diversity needs two or more seeds of one pair")
+    for result in results:
+        check_image("result", result)

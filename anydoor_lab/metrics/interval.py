@@ -1,0 +1,98 @@
+"""Means with their 95 % confidence intervals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+LEVEL = 0.95
+"""Confidence of every interval."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean of `n` values and its 95 % interval; `low`, `high` are NaN where n = 1."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        if math.isnan(self.low):
+            return f"{self.mean:.1f} (n = {self.n}, no interval)"
+        return f"{self.mean:.1f} [{self.low:.1f}, {self.high:.1f}] (n = {self.n})"
+
+
+def interval_from_sums(total: float, squares: float, n: int) -> Interval:
+    """Student's 95 % interval of the mean of `n` independent values, from their sums.
+
+    Args:
+        total: sum of the values.
+        squares: sum of their squares.
+        n: how many values.
+
+    Raises:
+        ValueError: n is below 1.
+    """
+    if n < 1:
+        raise ValueError(f"n is {n}; an interval needs at least one value, score something first")
+    mean = total / n
+    if n == 1:
+        return Interval(mean, math.nan, math.nan, n)
+    variance = max(squares - n * mean**2, 0.0) / (n - 1)
+    half = float(student.ppf((1 + LEVEL) / 2, n - 1)) * math.sqrt(variance / n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def student_interval(values: np.ndarray) -> Interval:
+    """Student's 95 % interval of the mean of (n,) independent values: right for few seeds.
+
+    Raises:
+        ValueError: there is no value.
+    """
+    values = np.asarray(values, np.float64)
+    if not values.size:
+        return interval_from_sums(0.0, 0.0, 0)
+    centre = values[0]  # sums about a value near the mean lose no digits
+    shifted = interval_from_sums(
+        float((values - centre).sum()), float(((values - centre) ** 2).sum()), values.size
+    )
+    low, high = shifted.low + centre, shifted.high + centre
+    return Interval(shifted.mean + centre, low, high, values.size)
+
+
+def bootstrap_interval(
+    values: np.ndarray,
+    rng: np.random.Generator,
+    groups: np.ndarray | None = None,
+    resamples: int = 2000,
+) -> Interval:
+    """The percentile bootstrap's 95 % interval of the mean of (n,) values.
+
+    Args:
+        values: one score per picture.
+        rng: decides the resamples.
+        groups: (n,) labels; pictures of one object are no independent evidence, so whole groups
+            are drawn where this is given. None draws single values.
+        resamples: how many means the interval is read from.
+
+    Raises:
+        ValueError: there is no value, or `groups` is of another length.
+    """
+    values = np.asarray(values, np.float64)
+    labels = np.arange(values.size) if groups is None else np.asarray(groups)
+    if not values.size or labels.shape != values.shape:
+        seen = f"{values.size} values and {labels.size} group labels"
+        raise ValueError(f"{seen}; expected at least one value and one label per value")
+    _, members = np.unique(labels, return_inverse=True)
+    totals, sizes = np.bincount(members, values), np.bincount(members)
+    if len(sizes) == 1:
+        return Interval(float(values.mean()), math.nan, math.nan, values.size)
+    drawn = rng.integers(len(sizes), size=(resamples, len(sizes)))
+    means = totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(values.mean()), float(low), float(high), values.size)

@@ -1,0 +1,61 @@
+"""The running mean all scores share: three sums, so batches and processes simply add up."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from anydoor_lab.metrics.interval import Interval, interval_from_sums
+
+
+class MeanScore(Metric):
+    """A mean over pictures; a score inherits it and calls `add` from its `update`."""
+
+    full_state_update = False
+    total: Tensor
+    squares: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # float64: the same number whatever the batch size
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("squares", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def add(self, values: Tensor) -> None:
+        """Count (n,) finished scores.
+
+        Raises:
+            RuntimeError: a score is NaN or infinite.
+        """
+        if not torch.isfinite(values).all():
+            bad = int((~torch.isfinite(values)).sum())
+            seen = f"{bad} of {values.numel()} scores are not finite"
+            raise RuntimeError(f"{seen}; check the judge's weights and its precision (use fp32)")
+        values = values.detach().to(self.total)
+        self.total += values.sum()
+        self.squares += (values**2).sum()
+        self.count += values.numel()
+
+    def compute(self) -> Tensor:
+        """The mean so far, a float64 scalar.
+
+        Raises:
+            RuntimeError: nothing was scored yet.
+        """
+        if not self.count:
+            raise RuntimeError(f"{type(self).__name__} has seen no picture; call update first")
+        return self.total / self.count
+
+    def interval(self, all_processes: bool = True) -> Interval:
+        """The mean with its 95 % interval, each picture taken as independent.
+
+        Over `all_processes`, which must then all ask, or over this one alone.
+
+        Where several pictures show one object, keep the single scores and use
+        `bootstrap_interval` with groups instead.
+        """
+        with self.sync_context(should_sync=all_processes):
+            return interval_from_sums(float(self.total), float(self.squares), int(self.count))

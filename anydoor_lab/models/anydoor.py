@@ -1,0 +1,109 @@
+"""AnyDoor: (latents, t, conditioning) -> the diffusion network's output (Figure 2, right half)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+
+from anydoor_lab.models.detail import DetailExtractor
+from anydoor_lab.models.idx.tokens import IdExtractor
+from anydoor_lab.models.unet import decode_noise, decoder_modules, encode_noisy
+from anydoor_lab.models.vae import decode_latents, encode_image
+
+Trained = Literal["paper", "all"]
+
+
+class AnyDoor(nn.Module):
+    """The four networks of Figure 2 and the way data takes through them.
+
+    Args:
+        unet: the base diffusion network; encoder and middle stay frozen (Sec. 3.3).
+        vae: images to latents and back; frozen.
+        detail_extractor: the trained ControlNet-style branch (Sec. 3.2).
+        id_extractor: a frozen encoder with a trained projector (Sec. 3.1).
+    """
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        vae: AutoencoderKL,
+        detail_extractor: DetailExtractor,
+        id_extractor: IdExtractor,
+    ) -> None:
+        super().__init__()
+        self.unet = unet
+        self.vae = vae
+        self.detail_extractor = detail_extractor
+        self.id_extractor = id_extractor
+
+    def freeze(self, trained: Trained = "paper") -> AnyDoor:
+        """Leave gradients only where training needs them; returns itself.
+
+        `paper`: detail extractor, UNet decoder and output, projector (Figure 2's flames).
+        `all`: the whole UNet too, for training without a pretrained base.
+
+        Raises:
+            ValueError: `trained` is neither.
+        """
+        if trained not in ("paper", "all"):
+            raise ValueError(f"train.trained is {trained!r}; expected paper or all")
+        self.requires_grad_(False)
+        parts = decoder_modules(self.unet) if trained == "paper" else [self.unet]
+        for part in (*parts, self.detail_extractor, self.id_extractor.projector):
+            part.requires_grad_(True)
+        self.detail_extractor.conv_in.requires_grad_(False)
+        return self
+
+    def latents(self, target: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
+        """Scaled latents (B, 4, h, w) of `target` (B, 3, R, R) in [-1, 1]; no gradient."""
+        with torch.no_grad():
+            return encode_image(self.vae, target, noise)
+
+    def latent_shape(self, target: torch.Tensor) -> tuple[int, int, int]:
+        """(4, h, w) of the latents of `target` (B, 3, R, R)."""
+        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        height, width = (side // factor for side in target.shape[-2:])
+        return self.vae.config.latent_channels, height, width
+
+    def images(self, latents: torch.Tensor) -> torch.Tensor:
+        """Images (B, 3, R, R), nominally in [-1, 1], of scaled `latents`."""
+        return decode_latents(self.vae, latents)
+
+    def tokens(self, id_image: torch.Tensor) -> torch.Tensor:
+        """ID tokens (B, N, D) of `id_image` (B, 3, S, S); gradient only in the projector."""
+        with torch.no_grad():
+            features = self.id_extractor.features(id_image)
+        return self.id_extractor.projector(features)
+
+    def hint_features(self, collage: torch.Tensor, shape_mask: torch.Tensor) -> torch.Tensor:
+        """The hint stem's (B, C, h, w), the same at every t."""
+        return self.detail_extractor.embed_hint(torch.cat([collage, shape_mask], dim=1))
+
+    def details(
+        self, hint_features: torch.Tensor, t: torch.Tensor, tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Detail maps, independent of the noisy latent."""
+        return self.detail_extractor(hint_features, t, tokens)
+
+    def forward(
+        self,
+        latents: torch.Tensor,
+        t: torch.Tensor,
+        tokens: torch.Tensor,
+        details: tuple[torch.Tensor, ...] | None,
+    ) -> torch.Tensor:
+        """The network's output (B, 4, h, w): noise or velocity, as the schedule says.
+
+        Args:
+            latents: (B, 4, h, w) noisy latents.
+            t: (B,) integer timesteps.
+            tokens: (B, N, D) ID tokens.
+            details: maps from `details`, or None to leave the branch out.
+        """
+        frozen = not any(p.requires_grad for p in self.unet.conv_in.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            encoded = encode_noisy(self.unet, latents, t, tokens)
+        return decode_noise(self.unet, encoded, tokens, details)

@@ -1,0 +1,169 @@
+"""The door to the embedded networks: `python -m anydoor_lab.pretrain part=vae out=runs/parts`."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from anydoor_lab.configs import door, leaf, plain
+from anydoor_lab.provenance import commit
+
+if TYPE_CHECKING:
+    from anydoor_lab.pretraining.pool import FramePool
+    from anydoor_lab.training import FitSettings, Progress, TrainingState
+
+
+@door("pretrain")
+def main(cfg: DictConfig) -> None:
+    """Train one part, or with `part=all` every part in the order in which they need each other."""
+    if "order" not in cfg.part:
+        pretrain(cfg)
+        return
+    for part in cfg.part.order:
+        pretrain(_chosen(part))
+
+
+def _chosen(part: str) -> DictConfig:
+    """The same command's config with another part."""
+    from hydra import compose
+    from hydra.core.hydra_config import HydraConfig
+
+    overrides = [text for text in HydraConfig.get().overrides.task if not text.startswith("part=")]
+    return compose("pretrain", overrides=[*overrides, f"part={part}"])
+
+
+def pretrain(cfg: DictConfig) -> Path:
+    """Train the part of `cfg` or go on with it, write it with its card, and return its folder.
+
+    Raises:
+        ValueError: the folder holds this part finished already, or one of another recipe begun.
+    """
+    import torch
+    from accelerate import Accelerator
+
+    from anydoor_lab.pretraining.folders import CARD, round_to_half, write_card
+    from anydoor_lab.training import FitSettings, start
+
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    folder = Path(cfg.out) / cfg.part.name
+    if (folder / CARD).is_file():
+        raise ValueError(f"{folder} holds a finished part; remove it or choose another out=")
+    pools = {split: _filled(cfg, split) for split in ("train", "held_out")}
+    torch.manual_seed(cfg.part.fit.seed)
+    objective = leaf(cfg.part.objective)(leaf(cfg.part.network)(), **_needed(cfg))
+    samples, held_out = (_samples(cfg, pool) for pool in pools.values())
+    settings = FitSettings(**plain(cfg.part.fit))
+    state = start(objective, settings, Accelerator(cpu=cfg.device == "cpu"))
+    facts = _trained(cfg, state, samples, settings)
+    with state.averaged():
+        round_to_half(objective.network)
+        objective.finish(samples, cfg.num_scored)
+        folder.mkdir(parents=True, exist_ok=True)
+        objective.save(folder)
+        picture = _draw(cfg, objective, held_out)
+        scores = objective.scores(held_out, cfg.num_scored)
+    card = write_card(folder, {**facts, "scores": scores})
+    print(f"{cfg.part.name}: {scores}\ncard: {card}\npicture: {picture}")
+    return folder
+
+
+def _filled(cfg: DictConfig, split: str) -> FramePool:
+    """The pool of frames of one split, drawn now unless its file is there."""
+    from tqdm import tqdm
+
+    from anydoor_lab.pretraining.pool import FramePool
+
+    pool = FramePool(
+        leaf(cfg.world)(split=split), cfg.entries[split], cfg.pool_seed, Path(cfg.pool)
+    )
+    for _ in tqdm(pool.fill(), f"frames ({split})", len(pool), unit="identity", leave=False):
+        pass
+    return pool
+
+
+def _needed(cfg: DictConfig) -> dict[str, Path]:
+    """The folders of the parts this one is built on: freshly trained ones, else the embedded."""
+    from anydoor_lab.models.embedded import embedded_folder
+
+    fresh = {name: Path(cfg.out) / name for name in cfg.part.get("needs", [])}
+    return {
+        name: folder if (folder / "card.json").is_file() else embedded_folder(name)
+        for name, folder in fresh.items()
+    }
+
+
+def _samples(cfg: DictConfig, pool: FramePool) -> Any:
+    return leaf(cfg.part.samples)(pool, **_needed(cfg))
+
+
+def _trained(
+    cfg: DictConfig, state: TrainingState, samples: Any, settings: FitSettings
+) -> dict[str, Any]:
+    """Train to the end, from the newest checkpoint where there is one; the card's facts."""
+    from anydoor_lab.checkpoint import newest_checkpoint
+    from anydoor_lab.training import fit
+
+    folder = Path(cfg.out) / f"{cfg.part.name}.training"
+    found, facts = newest_checkpoint(folder), _facts(cfg)
+    if found:
+        if cfg.resume != "auto":
+            raise ValueError(f"{folder} holds a begun training; remove it or use resume=auto")
+        if found.facts["recipe"] != facts["recipe"]:
+            raise ValueError(f"{folder} was begun with another recipe; remove it or change out=")
+        facts = {name: found.facts[name] for name in facts}
+        state.restore(found)
+    before, began = facts["seconds"], time.perf_counter()
+    for progress in _shown(fit(state, samples, settings, folder, facts), state.step, settings):
+        facts["seconds"] = round(before + time.perf_counter() - began, 1)
+        facts["samples_seen"] = progress.samples
+    return facts
+
+
+def _shown(steps: Iterator[Progress], first: int, settings: FitSettings) -> Iterator[Progress]:
+    """The same steps, with a bar of samples per second, time left and the newest metrics."""
+    from tqdm import tqdm
+
+    size = settings.batch_size
+    with tqdm(total=settings.steps * size, initial=first * size, unit="sample") as bar:
+        for progress in steps:
+            bar.update(size)
+            if progress.metrics:
+                hidden = ("samples_per_second", "skipped_steps")
+                shown = {k: v for k, v in progress.metrics.items() if k not in hidden}
+                bar.set_postfix({name: f"{value:.4g}" for name, value in shown.items()})
+            yield progress
+
+
+def _facts(cfg: DictConfig) -> dict[str, Any]:
+    """What a card says before training: recipe, seed, commit, hardware."""
+    import torch
+
+    shared = {"world": plain(cfg.world), "entries": plain(cfg.entries), "pool_seed": cfg.pool_seed}
+    return {
+        "part": cfg.part.name,
+        "recipe": plain(cfg.part),
+        "frames": shared,
+        "seed": cfg.part.fit.seed,
+        "commit": commit(),
+        "hardware": f"{cfg.device} ({platform.machine()}), {torch.get_num_threads()} thread(s)",
+        "samples_seen": 0,
+        "seconds": 0.0,
+    }
+
+
+def _draw(cfg: DictConfig, objective: Any, samples: Any) -> Path:
+    from anydoor_lab.images import write_png
+
+    path = Path(cfg.out) / f"{cfg.part.name}.png"
+    write_png(path, objective.picture(samples))
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""The tiny text-to-image base, Stable Diffusion's place: latents from captions of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import nn
+from torch.nn import functional
+from transformers import CLIPTextModel
+
+from anydoor_lab.draws import generator
+from anydoor_lab.pretraining.captions import TEMPLATES, caption_tokenizer, put, tokenized
+from anydoor_lab.pretraining.folders import weights_hash
+from anydoor_lab.pretraining.frames import channels_first, framed, sheet
+from anydoor_lab.pretraining.pool import FramePool
+
+NUM_TIMESTEPS = 1000
+SCHEDULE = {
+    "num_train_timesteps": NUM_TIMESTEPS,
+    "beta_schedule": "squaredcos_cap_v2",
+    "prediction_type": "v_prediction",
+    "clip_sample": False,
+    "set_alpha_to_one": True,
+    "timestep_spacing": "trailing",
+}
+"""Config of the scheduler that is saved beside the weights."""
+
+SAMPLING_STEPS = 20
+_BATCH = 50
+
+
+class LatentSamples:
+    """A crop's scaled latents, a caption, noise and a timestep, each drawn by the index.
+
+    The crops are encoded once, on first use, into a memory-mapped file beside the frames, under a
+    name that holds the autoencoder's hash.
+
+    Args:
+        frames: the identities.
+        vae: folder of the autoencoder.
+        clip: folder of the text tower (used by the objective only).
+        seed: decides every draw.
+        side_px: side of the crops.
+        share: the object's longer side as a fraction of the crop's, from and to.
+        crops: how many crops are encoded at most, one of each frame.
+        dropout: share of the samples without a caption.
+    """
+
+    def __init__(
+        self,
+        frames: FramePool,
+        *,
+        vae: Path,
+        clip: Path,
+        seed: int,
+        side_px: int = 64,
+        share: tuple[float, float] = (0.45, 0.70),
+        crops: int = 16000,
+        dropout: float = 0.1,
+    ) -> None:
+        self.frames, self.seed, self.side_px, self.share = frames, seed, side_px, share
+        self.crops, self.dropout = min(crops, 2 * len(frames)), dropout
+        self.tokenizer = caption_tokenizer()
+        name = f"latents_{weights_hash(vae)[:12]}_{frames.path.stem}_{self.crops}_seed{seed}.npy"
+        self.path = frames.path.with_name(name)
+        if not self.path.is_file():
+            self._encode(AutoencoderKL.from_pretrained(vae))
+        self.latents = np.load(self.path, mmap_mode="r")
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        rng = generator(self.seed, index, "latents")
+        crop = int(rng.integers(self.crops))
+        text = self.caption(crop // 2, TEMPLATES[int(rng.integers(len(TEMPLATES)))])
+        text = "" if rng.random() < self.dropout else text
+        ids, attention = tokenized(self.tokenizer, [text])
+        latents = np.array(self.latents[crop], np.float32)
+        return {
+            "latents": latents,
+            "noise": rng.standard_normal(latents.shape, np.float32),
+            "t": int(rng.integers(NUM_TIMESTEPS)),
+            "ids": ids[0],
+            "attention": attention[0],
+        }
+
+    def caption(self, entry: int, template: str = "{}") -> str:
+        """The coarse caption of an identity, in a template."""
+        return put(self.frames.world.attributes(entry).caption, template)
+
+    def crop(self, number: int) -> np.ndarray:
+        """Crop `number`, framed as in the method, (S, S, 3) uint8."""
+        rng = generator(self.seed, number, "base crop")
+        frame = self.frames.frames(number // 2)[number % 2]
+        return framed(frame, self.side_px, float(rng.uniform(*self.share)), rng)
+
+    @torch.no_grad()
+    def _encode(self, vae: AutoencoderKL) -> None:
+        """Write the scaled latents of every crop, fp16, through a temporary file."""
+        parts = []
+        for first in range(0, self.crops, _BATCH):
+            numbers = range(first, min(first + _BATCH, self.crops))
+            crops = [channels_first(self.crop(number), "symmetric") for number in numbers]
+            latents = vae.encode(torch.from_numpy(np.stack(crops))).latent_dist.mode()
+            parts.append((latents * vae.config.scaling_factor).half().numpy())
+        part = self.path.with_suffix(".part.npy")
+        np.save(part, np.concatenate(parts))
+        part.rename(self.path)
+
+
+class TextToImage(nn.Module):
+    """Prediction of v from noised latents and the frozen text tower's last hidden states.
+
+    Args:
+        network: the UNet to train.
+        vae: folder of the autoencoder, for pictures.
+        clip: folder of the text tower.
+    """
+
+    def __init__(self, network: UNet2DConditionModel, *, vae: Path, clip: Path) -> None:
+        super().__init__()
+        self.network = network
+        # one tower of a two-tower folder would otherwise come in the precision of its weights
+        self.text = CLIPTextModel.from_pretrained(clip, dtype=torch.float32).eval()
+        self.text.requires_grad_(False)
+        self.vae = AutoencoderKL.from_pretrained(vae).requires_grad_(False)
+        self.scheduler = DDIMScheduler(**SCHEDULE)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """`loss` of {"latents", "noise", "t", "ids", "attention"}."""
+        latents, noise, t = batch["latents"], batch["noise"], batch["t"]
+        noisy = self.scheduler.add_noise(latents, noise, t)
+        target = self.scheduler.get_velocity(latents, noise, t)
+        states = self.text(batch["ids"], attention_mask=batch["attention"]).last_hidden_state
+        predicted = self.network(noisy, t, encoder_hidden_states=states).sample
+        return {"loss": functional.mse_loss(predicted, target)}
+
+    def finish(self, samples: LatentSamples, count: int) -> None:
+        """Nothing is measured into the config."""
+
+    @torch.no_grad()
+    def scores(self, samples: LatentSamples, count: int) -> dict[str, float]:
+        """`held_out_loss` of `count` samples: mean squared error of v."""
+        losses = [float(self(batch)["loss"]) for batch in _batches(samples, count)]
+        return {"held_out_loss": float(np.mean(losses)), "crops": float(count)}
+
+    @torch.no_grad()
+    def generate(self, captions: list[str], seed: int, guidance: float = 2.0) -> np.ndarray:
+        """Pictures (B, S, S, 3) uint8 of `captions`, by DDIM with classifier-free guidance."""
+        ids, attention = tokenized(caption_tokenizer(), [*captions, *[""] * len(captions)])
+        mask = torch.from_numpy(attention)
+        states = self.text(torch.from_numpy(ids), attention_mask=mask).last_hidden_state
+        side = self.network.config.sample_size
+        shape = (len(captions), self.network.config.in_channels, side, side)
+        noise = generator(seed, 0, "pictures").standard_normal(shape, np.float32)
+        latents = torch.from_numpy(noise)
+        self.scheduler.set_timesteps(SAMPLING_STEPS)
+        for t in self.scheduler.timesteps:
+            doubled = torch.cat([latents, latents])
+            told, untold = self.network(doubled, t, encoder_hidden_states=states).sample.chunk(2)
+            v = untold + guidance * (told - untold)
+            latents = self.scheduler.step(v, t, latents).prev_sample
+        images = self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte()
+        return pixels.permute(0, 2, 3, 1).numpy()
+
+    def picture(self, samples: LatentSamples) -> np.ndarray:
+        """Two rows of crops, and under each what its caption alone generates."""
+        rows = []
+        for first in (0, 12):
+            numbers = range(first, first + 12)
+            captions = [samples.caption(number) for number in numbers]
+            rows.append([samples.crop(2 * number) for number in numbers])
+            rows.append(list(self.generate(captions, first)))
+        return sheet(rows)
+
+    def save(self, folder: Path) -> None:
+        """Write `unet` (fp16) and `scheduler` in diffusers' format."""
+        self.network.half().save_pretrained(folder / "unet")
+        self.network.float()
+        self.scheduler.save_pretrained(folder / "scheduler")
+
+
+def _batches(samples: LatentSamples, count: int) -> Iterator[dict[str, torch.Tensor]]:
+    for first in range(0, count, _BATCH):
+        chosen = [samples[index] for index in range(first, min(first + _BATCH, count))]
+        yield {
+            name: torch.from_numpy(np.stack([one[name] for one in chosen])) for name in chosen[0]
+        }

@@ -1,0 +1,44 @@
+"""What a number depends on beside its settings: code, libraries, machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "numpy", "opencv-python-headless")
+
+
+def commit() -> str:
+    """The checkout's commit, with `+changes` where files differ from it; empty outside of git."""
+    here = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changes"],
+            cwd=here, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return answer.stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Python's and the main libraries' versions."""
+    found = {"python": platform.python_version()}
+    for name in ("anydoor-lab", *LIBRARIES):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """12 hex digits that are equal exactly where the settings are equal."""
+    text = json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,183 @@
+"""Figures of numbers: arrays and rows in, matplotlib `Figure` out (never pyplot's state)."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+from anydoor_lab.files import write_whole
+from anydoor_lab.report.caption import Caption
+from anydoor_lab.report.sheets import DPI
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Colours that colour-blind readers can tell apart (Okabe and Ito, 2008)."""
+LINES: tuple[Any, ...] = ("--", ":", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
+SCORES = {"clip": "CLIP score ↑", "dino": "DINO score ↑"}
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a figure by the path's suffix (.png, .pdf, .svg), tightly cut, whole or not at all."""
+    buffer = io.BytesIO()
+    suffix = Path(path).suffix.lstrip(".") or "png"
+    # no creation date: the same figure gives the same file
+    undated = {"png": {}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix, {})
+    figure.savefig(
+        buffer, format=suffix, dpi=figure.dpi, bbox_inches="tight", pad_inches=0.08,
+        facecolor="white", metadata=undated,
+    )  # fmt: skip
+    return write_whole(path, buffer.getvalue())
+
+
+def compare_runs(
+    rows: Sequence[Mapping[str, Any]],
+    caption: Caption,
+    anchors: Mapping[str, Mapping[str, float]] | None = None,
+    scores: Mapping[str, str] = SCORES,
+) -> Figure:
+    """One panel per score, one line per run: its mean with the 95 % interval.
+
+    Args:
+        rows: `run` (name) and for each score `<key>`, optionally `<key>_low`, `<key>_high`.
+        caption: stands above (heading) and below (what the numbers depend on).
+        anchors: what frames the scale, name to scores: copy-paste, true second view, another
+            object.
+        scores: key in the rows to axis label.
+
+    Raises:
+        ValueError: there is no row, or no score in any.
+    """
+    shown = {key: label for key, label in scores.items() if any(key in row for row in rows)}
+    if not shown:
+        raise ValueError(f"{len(rows)} rows hold none of {', '.join(scores)}; give rows with them")
+    figure, panels = _panels(len(shown), 1.5 + 0.36 * len(rows), sharey=True)
+    for axes, (key, label) in zip(panels, shown.items(), strict=True):
+        _draw_runs(axes, rows, key)
+        _draw_anchors(axes, anchors or {}, key)
+        axes.set_xlabel(label)
+        axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(range(len(rows)), [str(row["run"]) for row in rows])
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    handles, labels = panels[0].get_legend_handles_labels()
+    named = [(h, name) for h, name in zip(handles, labels, strict=True) if name in (anchors or {})]
+    _caption(figure, caption, named)
+    return figure
+
+
+def loss_curves(rows: Sequence[Mapping[str, Any]], caption: Caption, smooth: int = 15) -> Figure:
+    """Training loss over samples seen: in all, by timestep and by the pairs' variation.
+
+    Args:
+        rows: the lines of `metrics.jsonl`: `samples`, `loss`, `loss/t_<from>_<to>` and
+            `loss/<variation>`; a panel without a key is left out.
+        caption: as in `compare_runs`.
+        smooth: rows of the running median drawn over the pale raw values.
+
+    Raises:
+        ValueError: no row has `samples` and `loss`.
+    """
+    frame = pd.DataFrame(list(rows))
+    if not {"samples", "loss"} <= set(frame.columns):
+        seen = ", ".join(map(str, frame.columns)) or "nothing"
+        raise ValueError(f"the rows hold {seen}; expected samples and loss, give metrics.jsonl")
+    groups = [str(name) for name in frame.columns if str(name).startswith("loss/")]
+    by_time = sorted((g for g in groups if g.startswith("loss/t_")), key=_first_timestep)
+    by_variation = [group for group in groups if group not in by_time]
+    parts = {"all samples": ["loss"], "by timestep": by_time, "by variation": by_variation}
+    parts = {name: keys for name, keys in parts.items() if keys}
+    figure, panels = _panels(len(parts), 2.9, sharey=False)
+    for axes, (name, keys) in zip(panels, parts.items(), strict=True):
+        for colour, key in zip(_colours(len(keys)), keys, strict=True):
+            _draw_curve(axes, frame[["samples", key]].dropna(), key, colour, smooth)
+        axes.set(xlabel="samples seen", yscale="log")
+        axes.set_title(name, fontsize=10)
+        _number_axes(axes)
+        if len(keys) > 1:
+            axes.legend(frameon=False, fontsize=8)
+    panels[0].set_ylabel("loss")
+    _caption(figure, caption)
+    return figure
+
+
+def _panels(number: int, height_in: float, sharey: bool) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(9, height_in), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, number, sharey=sharey, squeeze=False)[0]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, list(panels)
+
+
+def _draw_runs(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str) -> None:
+    means = np.array([row.get(key, np.nan) for row in rows], float)
+    bounds = [[row.get(f"{key}_{end}", np.nan) for row in rows] for end in ("low", "high")]
+    low, high = (np.array(bound, float) for bound in bounds)
+    errors = np.nan_to_num(np.stack([means - low, high - means]))
+    places = np.arange(len(rows))
+    axes.errorbar(
+        means, places, xerr=errors, fmt="o", color=OKABE_ITO[0], markersize=6, capsize=3.5,
+        linewidth=1.6, zorder=3,
+    )  # fmt: skip
+    for mean, place in zip(means, places, strict=True):
+        if np.isfinite(mean):
+            axes.annotate(
+                f"{mean:.1f}", (mean, place), (0, 5), textcoords="offset points", ha="center",
+                va="bottom", fontsize=8, zorder=4,
+            )  # fmt: skip
+
+
+def _draw_anchors(axes: Axes, anchors: Mapping[str, Mapping[str, float]], key: str) -> None:
+    for number, (name, values) in enumerate(anchors.items()):
+        style = {"color": OKABE_ITO[1 + number % 5], "linestyle": LINES[number % len(LINES)]}
+        # an anchor without this score keeps its place in the legend
+        axes.axvline(values.get(key, np.nan), label=name, linewidth=1.4, zorder=2, **style)
+
+
+def _draw_curve(axes: Axes, frame: pd.DataFrame, key: str, colour: Any, smooth: int) -> None:
+    median = frame[key].rolling(smooth, min_periods=1, center=True).median()
+    axes.plot(frame["samples"], frame[key], color=colour, alpha=0.25, linewidth=0.7)
+    label = key.removeprefix("loss/").replace("t_", "t ", 1).replace("_", "–")
+    axes.plot(frame["samples"], median, color=colour, linewidth=1.6, label=label)
+
+
+def _number_axes(axes: Axes) -> None:
+    """100k instead of 100000, 0.02 instead of 2 x 10^-2, and a pale grid."""
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="both", which="both", labelsize=9)
+    axes.grid(color="#dddddd", linewidth=0.6)
+
+
+def _first_timestep(key: str) -> int:
+    return int(key.split("_")[1])
+
+
+def _colours(number: int) -> list[str]:
+    return [OKABE_ITO[index % len(OKABE_ITO)] for index in range(number)]
+
+
+def _caption(figure: Figure, caption: Caption, legend: Sequence[tuple[Any, str]] = ()) -> None:
+    """Heading above, facts below; a legend carries the heading itself, else the two collide."""
+    if legend:
+        handles, names = zip(*legend, strict=True)
+        figure.legend(
+            handles, names, loc="outside upper center", ncols=4, frameon=False, fontsize=9,
+            title=caption.heading, title_fontproperties={"size": 11, "weight": "bold"},
+        )  # fmt: skip
+    else:
+        figure.suptitle(caption.heading, fontsize=11, fontweight="bold")
+    if caption.facts:
+        text = "\n".join(textwrap.wrap(caption.details, 120))
+        figure.supxlabel(text, fontsize=8, color="#444444")

@@ -1,0 +1,86 @@
+"""The table and the picture of one scored run, and the comparison of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anydoor_lab.report.caption import Caption
+from anydoor_lab.report.figures import compare_runs, save
+from anydoor_lab.report.sheets import Cell, grid
+from anydoor_lab.report.tables import Column, Table
+
+HEADERS = ("reference", "scene + region", "collage", "result", "ground truth")
+COLUMNS = (
+    Column("run"),
+    Column("clip", "CLIP score", better="higher"),
+    Column("dino", "DINO score", better="higher"),
+    Column("background_psnr", "background PSNR", "dB", better="higher"),
+    Column("background_ssim", "background SSIM", digits=3, better="higher"),
+    Column("diversity", "diversity"),
+)
+
+
+def caption_of(scores: Mapping[str, Any], title: str) -> Caption:
+    """What stands under a run's numbers, from its `scores.json`."""
+    return Caption(
+        title=title,
+        scale=scores["scale"],
+        protocol=scores["protocol"],
+        seed=scores["seed"],
+        commit=scores["commit"],
+        n=scores["n"],
+    )
+
+
+def score_table(scores: Mapping[str, Any], title: str = "Scores on held-out pairs") -> Table:
+    """One row per model and anchor."""
+    rows = [without_singles(row) for row in scores["rows"]]
+    columns = [c for c in COLUMNS if any(row.get(c.key) is not None for row in rows)]
+    return Table(rows, columns, caption_of(scores, title))
+
+
+def without_singles(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without its lists of single scores, which stay in scores.json."""
+    return {key: value for key, value in row.items() if not key.endswith("_each")}
+
+
+def result_row(result: Any) -> list[np.ndarray | Cell]:
+    """Reference | scene with region | collage | result | ground truth of an evaluation `Result`."""
+    pair, shown = result.pair, result.shown
+    collage = np.rint((shown.collage.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
+    truth = np.rint((shown.target.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
+    place = shown.placement
+    region = place.region.mask(place.scene_height, place.scene_width)
+    emptied = pair.scene.copy()
+    emptied[region] = 255 - (255 - emptied[region]) // 3
+    return [pair.reference, Cell(emptied, region), collage, result.crop, truth]
+
+
+def save_results(results: Sequence[Any], caption: Caption, path: Path) -> Path:
+    """The picture of several results, one row each."""
+    rows = [result_row(result) for result in results]
+    notes = [result.pair.variation for result in results]
+    return save(grid(rows, HEADERS, notes, title=str(caption), side_px=160), path)
+
+
+def write_comparison(
+    runs: Sequence[tuple[str, Mapping[str, Any]]], folder: Path, title: str
+) -> tuple[Table, dict[str, Path]]:
+    """One table (md, csv, tex) and one figure of several runs' last rows.
+
+    Args:
+        runs: (name, `scores.json`) of each.
+        folder: where `comparison.*` goes.
+        title: above both.
+    """
+    rows = [{**scores["rows"][scores["model_row"]], "run": name} for name, scores in runs]
+    first = runs[0][1]
+    table = score_table({**first, "rows": rows}, title)
+    anchors = {row["run"]: row for row in first["rows"] if row.get("anchor")}
+    figure = compare_runs(rows, table.caption, anchors)
+    paths = table.write(folder, "comparison")
+    return table, {**paths, "png": save(figure, folder / "comparison.png")}

@@ -1,0 +1,85 @@
+"""Training samples: from a source of pairs to what the model is shown, by global index."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning
+from anydoor_lab.draws import generator
+from anydoor_lab.pair import Pair, PairSource, UnusablePair
+
+MAX_TRIES = 50
+"""A sample whose entry is unusable is replaced by another at most this often."""
+
+
+@dataclass(slots=True)
+class PairStream:
+    """An endless stream of training samples; sample i is a pure function of (seed, i).
+
+    Every epoch runs through all entries of the source in an order of its own.
+
+    Args:
+        source: where pairs come from.
+        conditioner: how they are shown to the model.
+        seed: the run's seed.
+    """
+
+    source: PairSource
+    conditioner: Conditioner
+    seed: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Sample `index`: `index`, `variation`, the arrays of its `Conditioning`, and `rejected`,
+        the reasons why entries were passed over for it, as one text."""
+        before = self.rejected.copy()
+        pair = self.pair(index)
+        reasons = "; ".join((self.rejected - before).elements())
+        rng = generator(self.seed, index, "conditioning")
+        shown = self.conditioner.condition_for_training(pair, rng)
+        facts = {"index": index, "variation": pair.variation, "rejected": reasons}
+        return {**facts, **model_inputs(shown)}
+
+    def pair(self, index: int) -> Pair:
+        """The pair of sample `index`; an unusable entry is counted and replaced.
+
+        Raises:
+            RuntimeError: `MAX_TRIES` entries in a row were unusable.
+        """
+        cv2.setNumThreads(0)  # one thread per worker: the workers are the parallelism
+        reasons: Counter[str] = Counter()
+        for attempt in range(MAX_TRIES):
+            rng = generator(self.seed, index, f"pair.{attempt}")
+            try:
+                return self.source.pair(self._entry(index, attempt), rng)
+            except UnusablePair as error:
+                self.rejected[error.reason] += 1
+                reasons[error.reason] += 1
+        listed = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+        raise RuntimeError(
+            f"{MAX_TRIES} entries in a row were unusable ({listed}); check the pictures and masks"
+        )
+
+    def _entry(self, index: int, attempt: int) -> int:
+        epoch, position = divmod(index, len(self.source))
+        if attempt == 0:
+            return int(epoch_order(self.seed, epoch, len(self.source))[position])
+        return int(generator(self.seed, index, f"entry.{attempt}").integers(len(self.source)))
+
+
+@lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, length: int) -> np.ndarray:
+    """The order in which an epoch visits its entries, (length,) int."""
+    return generator(seed, epoch, "order").permutation(length)
+
+
+def model_inputs(conditioning: Conditioning) -> dict[str, np.ndarray]:
+    """The arrays of a `Conditioning` the networks read, by name."""
+    names = ("id_image", "collage", "shape_mask", "target")
+    return {name: getattr(conditioning, name) for name in names}

@@ -1,0 +1,253 @@
+"""Training: a generator of steps over any objective, with averaged weights and exact resume.
+
+Which samples a step sees is a pure function of its number, so the batch's distribution over
+processes and micro-batches, the number of workers and a resume change nothing but rounding.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import send_to_device
+from diffusers.training_utils import EMAModel
+from torch import nn
+from torch.utils.data import DataLoader
+
+from anydoor_lab.checkpoint import Checkpoint, load_named, save_checkpoint
+from anydoor_lab.plan import FitSettings, Plan, learning_rate
+
+MAX_SKIPPED_STEPS = 10
+"""A run stops after this many steps in a row whose gradient is not finite."""
+
+
+class Samples(Protocol):
+    """Training samples by global index: dicts of arrays, each a pure function of the index."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One finished optimizer step; `metrics` is filled every `log_every` steps, else empty."""
+
+    step: int
+    samples: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """What changes during training, and the reasons for which this process passed over entries
+    since it began. Make one with `start`, hand it to `fit`."""
+
+    objective: nn.Module
+    wrapped: nn.Module
+    optimizer: Any
+    ema: EMAModel
+    accelerator: Accelerator
+    step: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def trained(self) -> dict[str, torch.Tensor]:
+        """The trained parameters by name."""
+        return {n: p for n, p in self.objective.named_parameters() if p.requires_grad}
+
+    @contextmanager
+    def averaged(self) -> Iterator[nn.Module]:
+        """Inside, the objective carries the averaged (EMA) weights and is in eval mode."""
+        parameters = list(self.trained.values())
+        self.ema.store(parameters)
+        self.ema.copy_to(parameters)
+        self.objective.eval()
+        try:
+            with torch.no_grad():
+                yield self.objective
+        finally:
+            self.ema.restore(parameters)
+            self.objective.train()
+
+    def averaged_tensors(self) -> dict[str, torch.Tensor]:
+        """The averaged weights by name."""
+        return dict(zip(self.trained, self.ema.shadow_params, strict=True))
+
+    def save(self, folder: Path, facts: dict[str, Any], keep: int) -> Path | None:
+        """Publish a checkpoint (main process only) and return its path."""
+        if not self.accelerator.is_main_process:
+            return None
+        optimizer = self.optimizer.state_dict()["state"]
+        flat = {f"{i}.{k}": v for i, entry in optimizer.items() for k, v in entry.items()}
+        tensors = {"weights": self.trained, "ema": self.averaged_tensors(), "optimizer": flat}
+        scaler = self.accelerator.scaler
+        facts = {**facts, "scaler": scaler.state_dict() if scaler else None}
+        facts["averaged_steps"] = self.ema.optimization_step  # skipped steps do not count
+        return save_checkpoint(folder, self.step, tensors, facts, keep)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from `checkpoint`: weights, averages, optimizer and step.
+
+        Raises:
+            ValueError: it is of another architecture (names the first difference).
+        """
+        what = str(checkpoint.path)
+        load_named(self.trained, checkpoint.tensors["weights"], what)
+        load_named(self.averaged_tensors(), checkpoint.tensors["ema"], what)
+        state: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
+        for name, tensor in checkpoint.tensors["optimizer"].items():
+            index, key = name.split(".", 1)
+            state[int(index)][key] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
+        if self.accelerator.scaler and checkpoint.facts.get("scaler"):
+            self.accelerator.scaler.load_state_dict(checkpoint.facts["scaler"])
+        self.ema.optimization_step = checkpoint.facts.get("averaged_steps", checkpoint.step)
+        self.step = checkpoint.step
+
+
+def start(objective: nn.Module, settings: FitSettings, accelerator: Accelerator) -> TrainingState:
+    """A fresh training state for the parameters of `objective` that require a gradient.
+
+    Raises:
+        ValueError: nothing is to be trained, or the batch cannot be split evenly.
+    """
+    parameters = [p for p in objective.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("no parameter requires a gradient; leave some part of the model trained")
+    shares = accelerator.num_processes * settings.micro_batches
+    if settings.batch_size % shares:
+        raise ValueError(
+            f"batch_size {settings.batch_size} cannot be split over {accelerator.num_processes} "
+            f"processes x {settings.micro_batches} micro-batches; choose a multiple of {shares}"
+        )
+    optimizer = torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    wrapped, prepared = accelerator.prepare(objective, optimizer)
+    parameters = [p for p in objective.parameters() if p.requires_grad]
+    ema = EMAModel(parameters, decay=settings.ema_decay, foreach=True)
+    return TrainingState(objective, wrapped, prepared, ema, accelerator)
+
+
+def fit(
+    state: TrainingState,
+    samples: Samples,
+    settings: FitSettings,
+    folder: Path | None = None,
+    facts: dict[str, Any] | None = None,
+) -> Iterator[Progress]:
+    """Train from `state.step` to `settings.steps`, yielding after every optimizer step.
+
+    The objective's forward takes a batch (dict) and returns a dict: `loss` (scalar),
+    and, to be averaged in the logs, `per_sample` (B,) with `groups` {name: (B,) bool}.
+    Checkpoints go to `folder` every `checkpoint_every` steps and at the end.
+
+    Raises:
+        RuntimeError: `MAX_SKIPPED_STEPS` steps in a row had a gradient that is not finite.
+    """
+    accelerator = state.accelerator
+    plan = Plan(settings, state.step, accelerator.process_index, accelerator.num_processes)
+    loader: DataLoader[Any] = DataLoader(
+        samples,  # type: ignore[arg-type]
+        batch_sampler=plan,
+        num_workers=settings.workers,
+        generator=torch.Generator(),
+        pin_memory=accelerator.device.type == "cuda",
+    )
+    batches = iter(loader)
+    meter = Meter()
+    skipped = 0
+    while state.step < settings.steps:
+        finite = _optimizer_step(state, batches, settings, meter)
+        skipped = 0 if finite else skipped + 1
+        if skipped >= MAX_SKIPPED_STEPS:
+            raise RuntimeError(
+                f"the gradient was not finite in {skipped} steps in a row up to step "
+                f"{state.step}; lower train.learning_rate or use train.precision=fp32"
+            )
+        state.step += 1
+        last = state.step == settings.steps
+        logging = last or state.step % settings.log_every == 0
+        if folder and (last or state.step % settings.checkpoint_every == 0):
+            state.save(folder, facts or {}, settings.keep_checkpoints)
+        metrics = meter.flush(settings.batch_size) if logging else {}
+        yield Progress(state.step, state.step * settings.batch_size, metrics)
+
+
+def _optimizer_step(
+    state: TrainingState, batches: Iterator[Any], settings: FitSettings, meter: Meter
+) -> bool:
+    """One update of the weights; False, and no change, where the gradient is not finite."""
+    accelerator = state.accelerator
+    rate = learning_rate(state.step, settings)
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    for micro in range(settings.micro_batches):
+        batch = send_to_device(_next_batch(batches), accelerator.device)
+        texts = (text for text in batch.get("rejected", ()) if text)
+        state.rejected.update(reason for text in texts for reason in text.split("; "))
+        last = micro == settings.micro_batches - 1
+        with nullcontext() if last else accelerator.no_sync(state.wrapped):
+            outputs = state.wrapped(batch)
+            accelerator.backward(outputs["loss"] / settings.micro_batches)
+        meter.add(outputs)
+    norm = accelerator.clip_grad_norm_(state.wrapped.parameters(), settings.gradient_clip)
+    finite = bool(torch.isfinite(norm))
+    if finite or accelerator.scaler:
+        state.optimizer.step()
+    if finite:
+        state.ema.step(list(state.trained.values()))
+    state.optimizer.zero_grad(set_to_none=True)
+    meter.note(finite, gradient_norm=float(norm), learning_rate=rate)
+    return finite
+
+
+def _next_batch(batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    """The next batch; an error of a worker process as its own sentence, without its traceback."""
+    try:
+        return next(batches)
+    except RuntimeError as error:
+        sentence = str(error).strip().splitlines()[-1].removeprefix("RuntimeError: ")
+        raise RuntimeError(sentence) from error
+
+
+class Meter:
+    """Averages of what the objective reports between two log lines."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._values: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self._notes: dict[str, float] = {"skipped_steps": 0.0}
+        self._steps, self._since = 0, time.perf_counter()
+
+    def add(self, outputs: dict[str, Any]) -> None:
+        """Take one micro-batch's scalars, and its `per_sample` losses by `groups`."""
+        for name, value in outputs.items():
+            if isinstance(value, torch.Tensor) and value.ndim == 0:
+                self._values[name].append(value.detach())
+        for name, chosen in outputs.get("groups", {}).items():
+            self._values[f"loss/{name}"].append(outputs["per_sample"].detach()[chosen])
+
+    def note(self, finite: bool, **values: float) -> None:
+        """Take one optimizer step's values, of which the last ones count."""
+        self._notes |= values
+        self._notes["skipped_steps"] += not finite
+        self._steps += 1
+
+    def flush(self, batch_size: int) -> dict[str, float]:
+        """The averages since the last flush, with `samples_per_second`; starts afresh."""
+        joined = {n: torch.cat([v.reshape(-1) for v in vs]) for n, vs in self._values.items()}
+        metrics = {n: float(v.float().mean()) for n, v in joined.items() if len(v)}
+        rate = self._steps * batch_size / max(time.perf_counter() - self._since, 1e-9)
+        metrics |= self._notes | {"samples_per_second": rate}
+        self._reset()
+        return metrics

@@ -1,0 +1,94 @@
+"""conf/: every key is a parameter of its target, and everything composes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from anydoor_lab.configs import conf_dir, run_name
+
+CONF = conf_dir()
+FILES = sorted(CONF.rglob("*.yaml"))
+DOORS = [path.stem for path in sorted(CONF.glob("*.yaml"))]
+
+
+def targets(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every node with a `_target_`, with its place."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield place, node
+        for key, value in node.items():
+            yield from targets(value, f"{place}.{key}")
+
+
+def unknown_keys(node: dict[str, Any]) -> set[str]:
+    parameters = inspect.signature(get_object(node["_target_"])).parameters
+    keys = {key for key in node if not (key.startswith("_") and key.endswith("_"))}
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    return set() if takes_any else keys - set(parameters)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
+def test_every_key_is_a_parameter_of_its_target(path: Path) -> None:
+    content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    found = {place: unknown_keys(node) for place, node in targets(content)}
+    assert {place: keys for place, keys in found.items() if keys} == {}
+
+
+def test_a_wrong_key_would_be_found() -> None:
+    node = {"_target_": "anydoor_lab.conditioning.collage.noise", "levle": 0.5}
+    assert unknown_keys(node) == {"levle"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
+def test_every_file_says_what_it_is_in_its_first_lines(path: Path) -> None:
+    first, second = (path.read_text().splitlines() + [""])[:2]
+    described = second if first.startswith("# @package") else first
+    assert described.startswith("# ") and len(described) > 20
+    assert len(path.read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_composes(door: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert compose(door) is not None
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((CONF / "experiment").glob("*"))])
+def test_every_experiment_composes_and_sweeps_over_known_choices(name: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides=[f"experiment={name}"], return_hydra_config=True)
+        for group, choices in cfg.hydra.sweeper.params.items():
+            for choice in choices.split(","):
+                assert compose("train", overrides=[f"{group}={choice}"]) is not None
+    assert cfg.hydra.mode.name == "MULTIRUN"
+
+
+def test_the_two_scales_differ_in_values_only() -> None:
+    keys = [set(OmegaConf.load(CONF / "model" / f"{name}.yaml")) for name in ("tiny", "sd21")]
+    assert keys[0] == keys[1]
+    keys = [set(OmegaConf.load(CONF / "train" / f"{name}.yaml")) for name in ("tiny", "sd21")]
+    assert keys[0] == keys[1]
+
+
+def test_the_model_brings_its_own_training_settings() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert compose("train", overrides=["model=sd21"]).train.learning_rate == 1e-5
+        assert compose("train").train.learning_rate == 1e-3
+
+
+def test_names_of_runs_are_stable_safe_and_tell_settings_apart() -> None:
+    assert run_name([]) == "default"
+    assert run_name(["train.resume=auto", "overwrite=true"]) == "default"
+    assert run_name(["b=1", "a=2"]) == run_name(["a=2", "b=1"]) == "a=2,b=1"
+    one, other = run_name(["data.root=/a/b"]), run_name(["data.root=/a_b"])
+    assert one != other
+    assert Path(run_name(["data.root=../x"])).name == run_name(["data.root=../x"])
+    assert len(run_name([f"k{i}={i}" for i in range(99)])) <= 120

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from anydoor_lab.files import write_whole
+from anydoor_lab.report.caption import TINY_LABEL, Caption
+from anydoor_lab.report.figures import compare_runs, loss_curves, save
+from anydoor_lab.report.sheets import GAP_PX, Cell, grid, sheet
+from anydoor_lab.report.tables import MISSING, Column, Table
+
+TINY = Caption(
+    "Made-up & rounded",
+    "tiny",
+    "crop=box, dino=tiny_judge",
+    seed=(0, 1),
+    commit="abcdef012345",
+    n=9,
+)
+ROWS = [
+    {"run": "none | hf", "clip": 81.26, "clip_low": 80.0, "clip_high": 82.55, "psnr": 30.123456789},
+    {"run": "original", "clip": 1 / 3, "psnr": None},
+]
+COLUMNS = (
+    Column("run", "Collage"),
+    Column("clip", "CLIP score", better="higher"),
+    Column("psnr", "Background", unit="dB", digits=2, better="higher"),
+)
+
+
+def picture(height: int = 16, width: int = 16) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def pixels(figure: Figure, path: Path) -> np.ndarray:
+    return np.asarray(Image.open(save(figure, path)).convert("RGB"))
+
+
+def test_csv_gives_back_unrounded_rows_with_all_a_number_depends_on(tmp_path: Path) -> None:
+    paths = Table(ROWS, COLUMNS, TINY).write(tmp_path / "new", "scores")
+    read = pd.read_csv(paths["csv"])
+    expected = pd.DataFrame(ROWS)
+    pd.testing.assert_frame_equal(read[list(expected.columns)], expected, check_exact=True)
+    assert set(read["scale"]) == {"tiny"}
+    assert set(read["protocol"]) == {TINY.protocol}
+    assert set(read["commit"]) == {"abcdef0"}
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "scores.csv",
+        "scores.md",
+        "scores.tex",
+    ]
+
+
+def test_tiny_numbers_are_labelled_in_every_text_and_others_are_not() -> None:
+    tiny = Table(ROWS, COLUMNS, TINY)
+    paper = Table(ROWS, COLUMNS, Caption("Scores", "sd21"))
+    for text in (tiny.markdown(), tiny.terminal(), tiny.latex()):
+        assert TINY_LABEL in text
+        assert "n 9" in text
+        assert "seed 0 1" in text
+    for text in (paper.markdown(), paper.terminal(), paper.latex(), paper.csv()):
+        assert "tiny" not in text
+
+
+def test_cells_are_rounded_with_their_interval_unit_and_arrow() -> None:
+    lines = Table(ROWS, COLUMNS, TINY).markdown().splitlines()
+    header, first, second = ([cell.strip() for cell in lines[i].split(" | ")] for i in (2, 4, 5))
+    assert header[1:] == ["CLIP score ↑", "Background (dB) ↑ |"]
+    assert first == [r"| none \| hf", "81.3 [80.0, 82.5]", "30.12 |"]
+    assert second[1:] == ["0.3", f"{MISSING} |"]
+
+
+def test_latex_escapes_what_latex_would_read() -> None:
+    text = Table(ROWS, COLUMNS, TINY).latex()
+    assert r"Made-up \& rounded" in text
+    assert r"tiny\_judge" in text
+    assert r"$\uparrow$" in text
+    assert text.isascii()
+
+
+def test_a_table_takes_a_dataframe_and_refuses_unknown_columns_and_no_rows() -> None:
+    frame = pd.DataFrame(ROWS)
+    assert Table(frame, COLUMNS, TINY).latex() == Table(ROWS, COLUMNS, TINY).latex()
+    with pytest.raises(ValueError, match="no row has lpips"):
+        Table(ROWS, [Column("lpips")], TINY)
+    with pytest.raises(ValueError, match="has no row"):
+        Table([], COLUMNS, TINY)
+
+
+def test_a_failed_write_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    path = write_whole(tmp_path / "a" / "table.md", "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in path.parent.iterdir()] == ["table.md"]
+
+
+def test_sheet_enlarges_pixel_for_pixel_without_blur() -> None:
+    image = picture()
+    made = sheet([[image, image], [image]], side_px=64)
+    assert made.shape == (128 + GAP_PX, 128 + GAP_PX, 3)
+    np.testing.assert_array_equal(made[2:64:4, 2:64:4], image)
+    assert set(map(tuple, made[:64, :64].reshape(-1, 3))) == set(map(tuple, image.reshape(-1, 3)))
+    assert (made[64 + GAP_PX :, 64 + GAP_PX :] == 255).all()
+
+
+def test_sheet_fits_other_sizes_and_kinds_into_its_cells() -> None:
+    mask = np.zeros((100, 300), bool)
+    mask[:, :150] = True
+    made = sheet([[picture(300, 90), mask, picture(16, 8)[..., 0]]], side_px=64)
+    assert made.shape == (64, 3 * 64 + 2 * GAP_PX, 3)
+    assert (made[:, :20] == 255).all()
+    with pytest.raises(TypeError, match="uint8 or bool"):
+        sheet([[picture() / 255]])
+    with pytest.raises(ValueError, match="no picture"):
+        sheet([[], []])
+
+
+def test_mask_outline_is_drawn_on_its_rim_only_and_spares_the_callers_image() -> None:
+    image, mask = picture(), np.zeros((16, 16), bool)
+    mask[4:12, 4:12] = True
+    before = image.copy()
+    plain, marked = sheet([[image]], 160), sheet([[Cell(image, mask)]], 160)
+    changed = (plain != marked).any(axis=2)
+    assert changed[40, 45:115].all()
+    assert not changed[55:105, 55:105].any()
+    assert not changed[:30].any()
+    np.testing.assert_array_equal(image, before)
+    with pytest.raises(ValueError, match="same size"):
+        Cell(image, mask[:-1]).drawn(64)
+
+
+def test_grid_shows_the_sheet_exactly_with_room_for_its_texts(tmp_path: Path) -> None:
+    rows = [[picture(), Cell(picture())], [picture(), picture()]]
+    bare = pixels(grid(rows, side_px=64), tmp_path / "bare.png")
+    figure = grid(rows, ["reference", "result"], ["first", "second"], str(TINY), side_px=64)
+    full = pixels(figure, tmp_path / "full.png")
+    expected = sheet(rows, 64)
+    margin = (bare.shape[0] - expected.shape[0]) // 2
+    inner = bare[margin:, margin:][: expected.shape[0], : expected.shape[1]]
+    np.testing.assert_array_equal(inner, expected)
+    assert full.shape[0] > bare.shape[0]
+    assert full.shape[1] > bare.shape[1]
+
+
+def test_compared_runs_show_intervals_anchors_and_the_tiny_label(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "dino": 60.0}, {**ROWS[1], "dino": 50.0}]
+    anchors = {"copy-paste": {"clip": 90.0, "dino": 88.0}, "another object": {"dino": 1.0}}
+    figure = compare_runs(rows, TINY, anchors)
+    assert pixels(figure, tmp_path / "runs.png").std() > 5
+    assert [axes.get_xlabel() for axes in figure.axes] == ["CLIP score ↑", "DINO score ↑"]
+    legend = figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == list(anchors)
+    assert TINY_LABEL in legend.get_title().get_text()
+    assert "dino=tiny_judge" in figure.get_supxlabel()
+    without = compare_runs(rows, TINY)
+    assert TINY_LABEL in without.get_suptitle()
+    with pytest.raises(ValueError, match="hold none of clip, dino"):
+        compare_runs([{"run": "a"}], TINY)
+
+
+def test_loss_curves_are_split_by_timestep_and_variation_where_logged(tmp_path: Path) -> None:
+    rows = [
+        {"samples": 16 * i, "loss": 1 / i, "loss/t_500_1000": 2 / i, "loss/t_0_500": 1 / i}
+        for i in range(1, 30)
+    ]
+    rows[3]["loss/video"] = rows[9]["loss/video"] = 0.4
+    figure = loss_curves(rows, TINY)
+    assert pixels(figure, tmp_path / "loss.png").std() > 5
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles == ["all samples", "by timestep", "by variation"]
+    names = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
+    assert names == ["t 0–500", "t 500–1000"]
+    only = loss_curves([{"samples": 1, "loss": 0.5}], TINY)
+    assert len(only.axes) == 1
+    with pytest.raises(ValueError, match="expected samples and loss"):
+        loss_curves([{"step": 1}], TINY)
+
+
+def test_the_same_figure_gives_the_same_file(tmp_path: Path) -> None:
+    first, second = (save(compare_runs(ROWS, TINY), tmp_path / f"{i}.png") for i in range(2))
+    assert first.read_bytes() == second.read_bytes()
+    assert Image.open(io.BytesIO(first.read_bytes())).format == "PNG"
+
+
+def test_reports_need_neither_torch_nor_pyplot() -> None:
+    code = (
+        "import sys, anydoor_lab.report.figures, anydoor_lab.report.tables;"
+        "print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"

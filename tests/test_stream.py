@@ -1,0 +1,120 @@
+"""The stream of training samples: a pure function of (seed, index)."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+
+from anydoor_lab.conditioning.conditioner import Conditioner
+from anydoor_lab.data.world import World
+from anydoor_lab.pair import Counts, Pair, UnusablePair
+from anydoor_lab.stream import MAX_TRIES, PairStream, epoch_order
+
+CONDITIONER = Conditioner(resolution=32, id_size=32)
+
+
+class Noted:
+    """The first `length` entries of a world, of which every third may be unusable."""
+
+    def __init__(self, length: int, *, every_third_is_bad: bool = False) -> None:
+        self.world, self.length, self.bad = World(size_px=32), length, every_third_is_bad
+        self.asked: list[int] = []
+        self.counts = Counts()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def pair(self, index: int, rng: np.random.Generator) -> Pair:
+        self.asked.append(index)
+        if self.bad and index % 3 == 0:
+            raise UnusablePair("empty mask")
+        return self.world.pair(index, rng)
+
+
+class Unusable(Noted):
+    def pair(self, index: int, rng: np.random.Generator) -> Pair:
+        reason = "empty mask" if rng.random() < 0.5 else "unreadable picture"
+        raise UnusablePair(reason, f"entry {index}")
+
+
+def digest(sample: dict[str, Any]) -> str:
+    hashed = hashlib.sha256(f"{sample['index']} {sample['variation']}".encode())
+    for name in ("id_image", "collage", "shape_mask", "target"):
+        hashed.update(sample[name].tobytes())
+    return hashed.hexdigest()
+
+
+def only(samples: list[dict[str, Any]]) -> list[str]:
+    return [digest(sample) for sample in samples]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_workers_do_not_change_one_byte(workers: int) -> None:
+    stream = PairStream(Noted(10, every_third_is_bad=True), CONDITIONER, seed=3)
+    batches = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    loader = DataLoader(
+        stream,  # type: ignore[arg-type]
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=only,
+    )
+    loaded = [value for batch in loader for value in batch]
+    fresh = PairStream(Noted(10, every_third_is_bad=True), CONDITIONER, seed=3)
+    assert loaded == [digest(fresh[index]) for index in range(12)]
+
+
+def test_a_sample_is_the_same_whatever_was_asked_before() -> None:
+    stream = PairStream(World(size_px=32), CONDITIONER, seed=1)
+    expected = [digest(stream[index]) for index in range(8)]
+    assert len(set(expected)) == 8
+    late = PairStream(World(size_px=32), CONDITIONER, seed=1)
+    late[100_000]
+    assert [digest(late[index]) for index in reversed(range(8))] == expected[::-1]
+    other = PairStream(World(size_px=32), CONDITIONER, seed=2)
+    assert not set(expected) & {digest(other[index]) for index in range(8)}
+
+
+def test_every_epoch_visits_each_entry_once_in_an_order_of_its_own() -> None:
+    source = Noted(13)
+    stream = PairStream(source, CONDITIONER)
+    for index in range(39):
+        stream.pair(index)
+    epochs = [source.asked[start : start + 13] for start in (0, 13, 26)]
+    assert all(sorted(epoch) == list(range(13)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert epochs[1] == list(epoch_order(0, 1, 13))
+
+
+def test_an_unusable_entry_is_counted_and_replaced_the_same_way_each_time() -> None:
+    streams = [PairStream(Noted(12, every_third_is_bad=True), CONDITIONER) for _ in range(2)]
+    drawn = [
+        [stream.pair(index).origin for index in order]
+        for stream, order in zip(streams, (range(24), reversed(range(24))), strict=True)
+    ]
+    assert drawn[0] == drawn[1][::-1]
+    assert streams[0].rejected == streams[1].rejected
+    assert streams[0].rejected["empty mask"] >= 8
+
+
+def test_a_source_without_a_usable_entry_stops_at_once_with_the_reasons() -> None:
+    stream = PairStream(Unusable(5), CONDITIONER)
+    started = time.perf_counter()
+    for _ in range(2):  # the second sample's sentence tells its own tries only
+        with pytest.raises(RuntimeError, match=rf"^{MAX_TRIES} entries in a row") as raised:
+            stream[0]
+        counted = Counter(
+            {
+                reason: int(str(raised.value).split(f" {reason}")[0].split()[-1].strip("("))
+                for reason in ("empty mask", "unreadable picture")
+            }
+        )
+        assert counted.total() == MAX_TRIES
+    assert time.perf_counter() - started < 5
+    assert stream.rejected.total() == 2 * MAX_TRIES
