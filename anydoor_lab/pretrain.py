@@ -57,10 +57,13 @@ def pretrain(cfg: DictConfig) -> Path:
     pools = {split: _filled(cfg, split) for split in ("train", "held_out")}
     torch.manual_seed(cfg.part.fit.seed)
     objective = leaf(cfg.part.objective)(leaf(cfg.part.network)(), **_needed(cfg))
+    begun_from = _begun(cfg, objective.network)
     samples, held_out = (_samples(cfg, pool) for pool in pools.values())
     settings = FitSettings(**plain(cfg.part.fit))
     state = start(objective, settings, Accelerator(cpu=cfg.device == "cpu"))
-    facts = _trained(cfg, state, samples, settings)
+    facts = _trained(cfg, state, samples, settings, {**_facts(cfg), **begun_from})
+    if not state.accelerator.is_main_process:
+        return folder
     with state.averaged():
         round_to_half(objective.network)
         objective.finish(samples, cfg.num_scored)
@@ -87,6 +90,21 @@ def _filled(cfg: DictConfig, split: str) -> FramePool:
     return pool
 
 
+def _begun(cfg: DictConfig, network: Any) -> dict[str, Any]:
+    """Give `network` the weights of the finished part `begin`; what the card says of that part."""
+    if not cfg.begin:
+        return {}
+    from anydoor_lab.models.embedded import locate
+    from anydoor_lab.pretraining.folders import read_card
+
+    folder = Path(locate(cfg.begin))
+    place = {"subfolder": cfg.part.subfolder} if "subfolder" in cfg.part else {}
+    network.load_state_dict(type(network).from_pretrained(folder, **place).state_dict())
+    card = read_card(folder)
+    kept = ("weights", "samples_seen", "commit", "begun_from")
+    return {"begun_from": {name: card[name] for name in kept if name in card}}
+
+
 def _needed(cfg: DictConfig) -> dict[str, Path]:
     """The folders of the parts this one is built on: freshly trained ones, else the embedded."""
     from anydoor_lab.models.embedded import embedded_folder
@@ -103,26 +121,38 @@ def _samples(cfg: DictConfig, pool: FramePool) -> Any:
 
 
 def _trained(
-    cfg: DictConfig, state: TrainingState, samples: Any, settings: FitSettings
+    cfg: DictConfig,
+    state: TrainingState,
+    samples: Any,
+    settings: FitSettings,
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """Train to the end, from the newest checkpoint where there is one; the card's facts."""
+    """Train to the end, from the newest checkpoint where there is one; the card's `facts`."""
     from anydoor_lab.checkpoint import newest_checkpoint
     from anydoor_lab.training import fit
 
     folder = Path(cfg.out) / f"{cfg.part.name}.training"
-    found, facts = newest_checkpoint(folder), _facts(cfg)
+    found = newest_checkpoint(folder)
     if found:
         if cfg.resume != "auto":
             raise ValueError(f"{folder} holds a begun training; remove it or use resume=auto")
-        if found.facts["recipe"] != facts["recipe"]:
+        if _lasting(found.facts["recipe"]) != _lasting(facts["recipe"]):
             raise ValueError(f"{folder} was begun with another recipe; remove it or change out=")
-        facts = {name: found.facts[name] for name in facts}
+        facts = {name: found.facts[name] for name in facts} | {"recipe": facts["recipe"]}
         state.restore(found)
     before, began = facts["seconds"], time.perf_counter()
-    for progress in _shown(fit(state, samples, settings, folder, facts), state.step, settings):
+    steps = fit(state, samples, settings, folder, facts)
+    leading = state.accelerator.is_main_process
+    for progress in _shown(steps, state.step, settings) if leading else steps:
         facts["seconds"] = round(before + time.perf_counter() - began, 1)
         facts["samples_seen"] = progress.samples
     return facts
+
+
+def _lasting(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without what may change while it is followed: how long it trains."""
+    fit = {name: value for name, value in recipe["fit"].items() if name != "steps"}
+    return {**recipe, "fit": fit}
 
 
 def _shown(steps: Iterator[Progress], first: int, settings: FitSettings) -> Iterator[Progress]:

@@ -17,8 +17,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"pair", "boxes", "images", "draws", "files", "provenance"}),
     frozenset({"data", "conditioning"}),
     frozenset({"models", "diffusion", "checkpoint", "plan"}),
-    frozenset({"training", "stream", "pipeline", "tracking", "runs", "metrics", "pretraining"}),
-    frozenset({"evaluation", "applications", "baselines", "analysis"}),
+    frozenset({"training", "stream", "pipeline", "tracking", "runs", "metrics"}),
+    frozenset({"evaluation", "applications", "baselines", "analysis", "pretraining"}),
     frozenset({"report", "widgets"}),
 )
 DOORS = len(FLOORS)  # every other module at the top of the package

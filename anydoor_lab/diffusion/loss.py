@@ -55,7 +55,8 @@ class DiffusionLoss(nn.Module):
 
         Args:
             batch: `index` (B,), `variation` (list of B), `id_image` (B, 3, S, S) in [0, 1],
-                `target` and `collage` (B, 3, R, R) in [-1, 1], `shape_mask` (B, 1, R, R).
+                `target` and `collage` (B, 3, R, R) in [-1, 1], `shape_mask` (B, 1, R, R);
+                for a model of several ID extractors also `extractor` (B,), which one to use.
 
         Returns:
             `loss` scalar, `per_sample` (B,), and `groups`: which samples belong to which
@@ -65,7 +66,8 @@ class DiffusionLoss(nn.Module):
         x0 = self._clean_latents(batch["target"], indices)
         noise = self._normal(indices, "noise", x0.shape[1:]).to(x0)
         t = self._draw_timesteps(indices, batch["variation"], x0.device)
-        tokens = self.model.tokens(self._dropped(batch["id_image"], indices))
+        chosen = {name: batch[name] for name in ("extractor",) if name in batch}
+        tokens = self.model.tokens(self._dropped(batch["id_image"], indices), **chosen)
         hint = self.model.hint_features(batch["collage"], batch["shape_mask"])
         details = self.model.details(hint, t, tokens)
         output = self.model(self.schedule.add_noise(x0, noise, t), t, tokens, details)

@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import default_collate
 from transformers import CLIPTextModel
 
 from anydoor_lab.draws import generator
@@ -144,7 +145,7 @@ class TextToImage(nn.Module):
     @torch.no_grad()
     def scores(self, samples: LatentSamples, count: int) -> dict[str, float]:
         """`held_out_loss` of `count` samples: mean squared error of v."""
-        losses = [float(self(batch)["loss"]) for batch in _batches(samples, count)]
+        losses = [float(self(batch)["loss"]) for batch in batches(samples, count)]
         return {"held_out_loss": float(np.mean(losses)), "crops": float(count)}
 
     @torch.no_grad()
@@ -184,9 +185,8 @@ class TextToImage(nn.Module):
         self.scheduler.save_pretrained(folder / "scheduler")
 
 
-def _batches(samples: LatentSamples, count: int) -> Iterator[dict[str, torch.Tensor]]:
+def batches(samples: Any, count: int) -> Iterator[dict[str, Any]]:
+    """The first `count` samples in batches, as a data loader hands them on."""
     for first in range(0, count, _BATCH):
-        chosen = [samples[index] for index in range(first, min(first + _BATCH, count))]
-        yield {
-            name: torch.from_numpy(np.stack([one[name] for one in chosen])) for name in chosen[0]
-        }
+        numbers = range(first, min(first + _BATCH, count))
+        yield default_collate([samples[index] for index in numbers])

@@ -1,0 +1,251 @@
+"""The joint AnyDoor of the notebooks: one set of weights for every switch of the method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from anydoor_lab.conditioning.collage import COLLAGES
+from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning
+from anydoor_lab.diffusion.loss import DiffusionLoss
+from anydoor_lab.diffusion.schedule import Schedule
+from anydoor_lab.diffusion.timesteps import adaptive_timesteps
+from anydoor_lab.draws import generator
+from anydoor_lab.models.detail import DetailExtractor
+from anydoor_lab.models.embedded import locate
+from anydoor_lab.models.joint import EXTRACTORS, JointAnyDoor
+from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pretraining.frames import sheet
+from anydoor_lab.pretraining.pool import FramePool
+from anydoor_lab.pretraining.text_to_image import SAMPLING_STEPS, SCHEDULE, batches
+from anydoor_lab.stream import PairStream
+
+CHOICES = (("vgg", False), ("clip", False), ("dinov2", False), ("dinov2", True))
+"""An extractor, and whether only its global token is handed on."""
+PROJECTORS = "projectors.safetensors"
+GUIDANCE = 2.0
+FULL = {"torch_dtype": torch.float32}
+
+
+class JointSamples:
+    """Training samples of the world, each shown in a way of its own.
+
+    Args:
+        frames: names the world; pairs are drawn anew.
+        seed: decides every draw.
+        settings: keyword arguments of `Conditioner`.
+        edge_px: side at which the HF map takes edges.
+        collages: relative frequency by name.
+        extractors: relative frequencies of `CHOICES`.
+        remove_background: share of the samples whose id_image is cut out.
+    """
+
+    def __init__(
+        self,
+        frames: FramePool,
+        *,
+        seed: int,
+        settings: dict[str, Any],
+        edge_px: int,
+        collages: dict[str, float],
+        extractors: Sequence[float],
+        remove_background: float,
+        **_needed: Path,
+    ) -> None:
+        self.seed, self.remove_background = seed, remove_background
+        self.world, self.settings, self.edge_px = frames.world, settings, edge_px
+        self.names, self.collage_weights = list(collages), _shares(collages.values())
+        self.extractor_weights = _shares(extractors)
+        self.streams = {
+            (name, cut_out): PairStream(
+                frames.world,
+                Conditioner(
+                    **settings,
+                    remove_background=cut_out,
+                    collage=_collage(name, edge_px),
+                ),
+                seed,
+            )
+            for name in self.names
+            for cut_out in (False, True)
+        }
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Sample `index` as of `PairStream`, and which `extractor` sees it."""
+        rng = generator(self.seed, index, "way")
+        collage = self.names[int(rng.choice(len(self.names), p=self.collage_weights))]
+        extractor = int(rng.choice(len(self.extractor_weights), p=self.extractor_weights))
+        cut_out = bool(rng.random() < self.remove_background)
+        return {**self.streams[collage, cut_out][index], "extractor": extractor}
+
+
+def _shares(weights: Any) -> np.ndarray:
+    values = np.array(list(weights), float)
+    return values / values.sum()
+
+
+def _collage(name: str, edge_px: int) -> Any:
+    return partial(COLLAGES[name], size_px=edge_px) if name == "hf" else COLLAGES[name]
+
+
+class JointNetwork(nn.Module):
+    """What the joint training trains: UNet, detail extractor, a projector per ID extractor."""
+
+    def __init__(
+        self, unet: UNet2DConditionModel, detail_extractor: DetailExtractor, widths: dict[str, int]
+    ) -> None:
+        super().__init__()
+        self.unet, self.detail_extractor = unet, detail_extractor
+        width = unet.config.cross_attention_dim
+        self.projectors = nn.ModuleDict({n: nn.Linear(w, width) for n, w in widths.items()})
+
+    @classmethod
+    def from_base(
+        cls, *, base: str, stem_channels: Sequence[int], widths: dict[str, int]
+    ) -> JointNetwork:
+        """As AnyDoor begins (Sec. 3.2): from a diffusion base.
+
+        Args:
+            base: its folder.
+            stem_channels: of the detail extractor.
+            widths: channels of the encoders' features, by extractor.
+        """
+        unet = UNet2DConditionModel.from_pretrained(locate(base), subfolder="unet", **FULL)
+        return cls(unet, DetailExtractor.copied_from(unet, stem_channels), widths)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> JointNetwork:
+        """What `save_pretrained` wrote."""
+        projectors = load_file(folder / PROJECTORS)
+        widths = {
+            name.removesuffix(".weight"): tensor.shape[1]
+            for name, tensor in projectors.items()
+            if name.endswith(".weight")
+        }
+        network = cls(
+            UNet2DConditionModel.from_pretrained(folder, subfolder="unet", **FULL),
+            DetailExtractor.from_pretrained(folder, subfolder="detail_extractor", **FULL),
+            widths,
+        )
+        network.projectors.load_state_dict(projectors)
+        return network
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the networks in diffusers' format and the projectors beside them, fp16."""
+        self.half()
+        self.unet.save_pretrained(folder / "unet")
+        self.detail_extractor.save_pretrained(folder / "detail_extractor")
+        save_file(self.projectors.state_dict(), folder / PROJECTORS)
+        self.float()
+
+
+class JointPlacing(nn.Module):
+    """The diffusion loss of a `JointAnyDoor`.
+
+    Args:
+        network: to be trained.
+        vae, clip, dino, vgg: folders of the frozen parts.
+        seed: decides noise, timesteps and dropped conditions.
+        cond_drop_prob, region_weight: as of `DiffusionLoss`.
+        mass: of adaptive timestep sampling.
+    """
+
+    def __init__(
+        self,
+        network: JointNetwork,
+        *,
+        vae: Path,
+        clip: Path,
+        dino: Path,
+        vgg: Path,
+        seed: int,
+        cond_drop_prob: float = 0.1,
+        region_weight: float = 2.5,
+        mass: float = 0.75,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        width = network.unet.config.cross_attention_dim
+        folders = {"vgg": vgg, "clip": clip, "dinov2": dino}
+        extractors = nn.ModuleDict()
+        for name, projector in network.projectors.items():
+            extractors[name] = EXTRACTORS[name].from_encoder(folders[name], width)
+            extractors[name].projector = projector
+        autoencoder = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32)
+        parts = (network.unet, autoencoder, network.detail_extractor, extractors)
+        model = JointAnyDoor(*parts, CHOICES).freeze()
+        self.scheduler = DDIMScheduler(**SCHEDULE)
+        self.loss = DiffusionLoss(
+            model.eval(),
+            Schedule.of(self.scheduler),
+            partial(adaptive_timesteps, mass=mass),
+            seed=seed,
+            cond_drop_prob=cond_drop_prob,
+            region_weight=region_weight,
+        )
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The loss of a batch of `JointSamples`."""
+        return self.loss(batch)
+
+    def finish(self, samples: JointSamples, count: int) -> None:
+        """Nothing is measured into the config."""
+
+    @torch.no_grad()
+    def scores(self, samples: JointSamples, count: int) -> dict[str, float]:
+        """`held_out_loss` of `count` samples: mean squared error of v, weighted as in training."""
+        losses = [float(self(batch)["loss"]) for batch in batches(samples, count)]
+        return {"held_out_loss": float(np.mean(losses)), "samples": float(count)}
+
+    @torch.no_grad()
+    def picture(self, samples: JointSamples, count: int = 24) -> np.ndarray:
+        """Per held-out pair, side by side: id_image, collage, result, truth; three pairs a row."""
+        pipeline = self.pipeline(samples)
+        shown = [self._conditioning(pipeline, samples, entry) for entry in range(count)]
+        for denoised in pipeline.denoise(pipeline.prepare(shown), [[k] for k in range(count)]):
+            latents = denoised.x
+        results = pipeline.decode(latents)
+        tiles = [
+            [_pixels(one.id_image * 2 - 1), _pixels(one.collage), result, _pixels(one.target)]
+            for one, result in zip(shown, results, strict=True)
+        ]
+        return sheet([sum(tiles[first : first + 3], []) for first in range(0, count, 3)])
+
+    def _conditioning(
+        self, pipeline: AnyDoorPipeline, samples: JointSamples, entry: int
+    ) -> Conditioning:
+        rng = generator(samples.seed, entry, "picture")
+        return pipeline.conditioner().condition(samples.world.pair(entry, rng), rng)
+
+    def pipeline(self, samples: JointSamples, extractor: str = "dinov2") -> AnyDoorPipeline:
+        """The networks as a pipeline, with one of the extractors."""
+        model = self.loss.model
+        return AnyDoorPipeline(
+            unet=model.unet,
+            vae=model.vae,
+            detail_extractor=model.detail_extractor,
+            id_extractor=model.id_extractor[extractor],
+            scheduler=self.scheduler,
+            **samples.settings,
+            collage_settings={"hf": {"size_px": samples.edge_px}},
+            num_inference_steps=SAMPLING_STEPS,
+            guidance_scale=GUIDANCE,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the trained networks and the scheduler."""
+        self.network.save_pretrained(folder)
+        self.scheduler.save_pretrained(folder / "scheduler")
+
+
+def _pixels(image: np.ndarray) -> np.ndarray:
+    """(3, R, R) in [-1, 1] as (R, R, 3) uint8."""
+    return ((image.transpose(1, 2, 0) + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
