@@ -17,7 +17,7 @@ _HOMES = {
     "UnusablePair": "anydoor_lab.pair",
     "World": "anydoor_lab.data.world",
     "crop_scene": "anydoor_lab.conditioning.placement",
-    "load_pipeline": "anydoor_lab.assemble",
+    "load_pipeline": "anydoor_lab.loading",
     "paste_back": "anydoor_lab.conditioning.placement",
     "read_image": "anydoor_lab.images",
     "read_mask": "anydoor_lab.images",

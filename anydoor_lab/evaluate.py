@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     folder = output_folder()
     if (folder / SCORES).exists() and not cfg.overwrite:
         raise FileExistsError(f"{folder} holds scores already; add overwrite=true")
-    pipeline = assemble.place(assemble.load_pipeline(cfg.run or assemble.EMBEDDED), cfg.device)
+    pipeline = loading.place(loading.load_pipeline(cfg.run or loading.EMBEDDED), cfg.device)
     bench = Bench(as_the_run(cfg, list(HydraConfig.get().overrides.task)))
     row, results = bench.score(pipeline, Path(cfg.run).name if cfg.run else "embedded")
     bench.report([row, *bench.anchors()], results, folder)

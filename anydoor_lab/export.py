@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     check_choice("precision", cfg.precision, ("fp16", "fp32"))
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another out=")
-    pipeline = assemble.load_pipeline(cfg.run)
+    pipeline = loading.load_pipeline(cfg.run)
     dtype = torch.float16 if cfg.precision == "fp16" else torch.float32
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)

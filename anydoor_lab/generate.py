@@ -22,9 +22,9 @@ def main(cfg: DictConfig) -> None:
 
     from anydoor_lab import assemble
 
-    assemble.silence_libraries()
-    loaded = assemble.load_pipeline(cfg.run or assemble.EMBEDDED)
-    pipeline = assemble.place(loaded, cfg.device)
+    loading.silence_libraries()
+    loaded = loading.load_pipeline(cfg.run or loading.EMBEDDED)
+    pipeline = loading.place(loaded, cfg.device)
     names = ("num_proposals", "num_inference_steps", "guidance_scale", "seed", "collage", "blend")
     placed = pipeline(
         pair.reference,

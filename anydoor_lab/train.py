@@ -48,11 +48,11 @@ def train(cfg: DictConfig, run: Run) -> None:
     accelerator = assemble.build_accelerator(cfg)
     settings = assemble.build_fit_settings(cfg)
     checkpoint = find_checkpoint(cfg, run)
-    pipeline = assemble.build_pipeline(cfg)
+    pipeline = loading.build_pipeline(cfg)
     stream = assemble.build_stream(cfg, pipeline)
     objective = assemble.build_objective(cfg, pipeline).to(accelerator.device)
     if checkpoint:
-        assemble.check_frozen(pipeline.model, checkpoint)
+        loading.check_frozen(pipeline.model, checkpoint)
     state = start(objective, settings, accelerator)
     Session(cfg, run, pipeline, state, settings).run_through(stream, checkpoint)
 
@@ -87,7 +87,7 @@ class Session:
             self.state.restore(checkpoint)
             self.state.accelerator.print(f"resuming {checkpoint.path} at step {checkpoint.step}")
         tracker = make_tracker(self.cfg, self.run, self.state.step) if self.leading else None
-        facts = {"frozen": assemble.frozen_fingerprint(self.pipeline.model)}
+        facts = {"frozen": loading.frozen_fingerprint(self.pipeline.model)}
         steps = fit(self.state, stream, self.settings, self.run.checkpoints, facts)
         self.follow(steps, bench, tracker)
         if bench and tracker:

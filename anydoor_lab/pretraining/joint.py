@@ -21,7 +21,13 @@ from anydoor_lab.diffusion.timesteps import adaptive_timesteps
 from anydoor_lab.draws import generator
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.embedded import locate
-from anydoor_lab.models.joint import EXTRACTORS, JointAnyDoor
+from anydoor_lab.models.joint import (
+    EXTRACTORS,
+    PROJECTORS,
+    JointAnyDoor,
+    load_extractor,
+    part_beside,
+)
 from anydoor_lab.pipeline import AnyDoorPipeline
 from anydoor_lab.pretraining.frames import sheet
 from anydoor_lab.pretraining.pool import FramePool
@@ -30,7 +36,6 @@ from anydoor_lab.stream import PairStream
 
 CHOICES = (("vgg", False), ("clip", False), ("dinov2", False), ("dinov2", True))
 """An extractor, and whether only its global token is handed on."""
-PROJECTORS = "projectors.safetensors"
 GUIDANCE = 2.0
 FULL = {"torch_dtype": torch.float32}
 
@@ -241,7 +246,7 @@ class JointPlacing(nn.Module):
         )
 
     def save(self, folder: Path) -> None:
-        """Write the trained networks and the scheduler."""
+        """Write the trained networks and the scheduler; `load_joint` adds the frozen ones."""
         self.network.save_pretrained(folder)
         self.scheduler.save_pretrained(folder / "scheduler")
 

@@ -24,7 +24,7 @@ Labels = Mapping[str, Sequence[str]]
 
 
 class LabelledSamples:
-    """A look at an object and its attributes: {"image": (3, S, S), "labels": (5,) int64, "index"}.
+    """A look at an object and its attributes: {"image": (3, S, S), "labels": (L,) int64, "index"}.
 
     Args:
         frames: the identities.
@@ -65,7 +65,7 @@ class LabelledSamples:
         return channels_first(look, self.statistics)
 
     def label(self, entry: int) -> np.ndarray:
-        """(5,) int64, the places of identity `entry`'s names."""
+        """(L,) int64, the places of identity `entry`'s names."""
         true = asdict(self.frames.world.attributes(entry))
         return np.array([list(names).index(true[name]) for name, names in self.labels.items()])
 

@@ -1,0 +1,190 @@
+"""From weights to a pipeline: a base, a run's folder, a saved pipeline, the embedded network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from anydoor_lab.configs import leaf, plain
+
+if TYPE_CHECKING:
+    from anydoor_lab.checkpoint import Checkpoint
+    from anydoor_lab.models.anydoor import AnyDoor
+    from anydoor_lab.pipeline import AnyDoorPipeline
+
+EMBEDDED = "embedded:anydoor"
+"""The trained network inside the package."""
+
+
+def build_pipeline(cfg: DictConfig) -> AnyDoorPipeline:
+    """The networks of `model` and `idx`, starting from `init`.
+
+    Raises:
+        ValueError: an embedded network or a folder is missing, or `init=scratch` would leave a
+            random encoder frozen.
+    """
+    import torch
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
+    from anydoor_lab.models.detail import DetailExtractor
+    from anydoor_lab.models.embedded import locate
+    from anydoor_lab.pipeline import AnyDoorPipeline
+
+    silence_libraries()
+    torch.manual_seed(cfg.seed)
+    if cfg.init not in ("base", "scratch"):
+        return adapted(load_pipeline(cfg.init), cfg)
+    base, vae = locate(cfg.model.base), locate(cfg.model.vae)
+    unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet", torch_dtype=torch.float32)
+    if cfg.init == "scratch":
+        if cfg.train.trained != "all":
+            raise ValueError("init=scratch would freeze a random encoder; add train.trained=all")
+        unet = UNet2DConditionModel.from_config(unet.config)
+    extractor = leaf(cfg.idx.extractor)
+    return AnyDoorPipeline(
+        unet=unet,
+        vae=AutoencoderKL.from_pretrained(
+            vae, subfolder=cfg.model.vae_subfolder, torch_dtype=torch.float32
+        ),
+        detail_extractor=DetailExtractor.copied_from(unet, cfg.model.stem_channels),
+        id_extractor=extractor(cross_attention_dim=unet.config.cross_attention_dim),
+        scheduler=DDIMScheduler.from_pretrained(base, subfolder="scheduler"),
+        **shown_settings(cfg),
+        num_inference_steps=cfg.model.num_inference_steps,
+        guidance_scale=cfg.model.guidance_scale,
+    )
+
+
+def adapted(pipeline: AnyDoorPipeline, cfg: DictConfig) -> AnyDoorPipeline:
+    """A trained pipeline with the config's way of showing pairs and the config's ID extractor.
+
+    Its projector stays where the encoder does; of a joint network it is the one trained with that
+    encoder; else it is fresh.
+    """
+    pipeline.register_to_config(**shown_settings(cfg))
+    if not with_extractor(pipeline, cfg.init, cfg.idx):
+        width = pipeline.unet.config.cross_attention_dim
+        pipeline.register_modules(id_extractor=leaf(cfg.idx.extractor)(cross_attention_dim=width))
+    return pipeline
+
+
+def with_extractor(pipeline: AnyDoorPipeline, source: str | Path, idx: DictConfig) -> bool:
+    """Whether `source` has a projector trained with the encoder of `idx`; the pipeline has it then,
+    hands on the tokens of `idx` and shows the object as `idx` says."""
+    from anydoor_lab.models.embedded import locate
+    from anydoor_lab.models.joint import extractor_name, is_joint, load_extractor
+
+    name = extractor_name(idx.extractor._target_)
+    if name != extractor_name(type(pipeline.id_extractor)):
+        if name is None or not is_joint(Path(locate(source))):
+            return False
+        pipeline.register_modules(id_extractor=load_extractor(Path(locate(source)), name))
+    pipeline.id_extractor.register_to_config(tokens=idx.extractor.tokens)
+    pipeline.register_to_config(remove_background=idx.remove_background)
+    return True
+
+
+def silence_libraries() -> None:
+    """Keep the libraries' loading bars and reports out of the doors' own output.
+
+    A checkpoint that lacks weights still ends in an error of ours (`metrics.judge.load_frozen`).
+    """
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
+def shown_settings(cfg: DictConfig) -> dict[str, Any]:
+    """What a pipeline keeps of how pairs are shown."""
+    model = cfg.model
+    own = {key: value for key, value in plain(cfg.collage).items() if key != "_target_"}
+    return {
+        "resolution": model.resolution,
+        "id_size": model.id_size,
+        "zoom": model.zoom,
+        "remove_background": cfg.idx.remove_background,
+        "collage": collage_name(cfg),
+        "collage_settings": {"hf": {"size_px": model.edge_px}, collage_name(cfg): own},
+    }
+
+
+def collage_name(cfg: DictConfig) -> str:
+    """The name among the five of the function that `collage` points to.
+
+    Raises:
+        ValueError: it is none of them (a pipeline is saved with its collage's name).
+    """
+    from anydoor_lab.conditioning.collage import COLLAGES
+
+    for name, function in COLLAGES.items():
+        if cfg.collage._target_ == f"{function.__module__}.{getattr(function, '__name__', '')}":
+            return name
+    raise ValueError(f"collage {cfg.collage._target_} is none of {', '.join(COLLAGES)}")
+
+
+def load_pipeline(source: str | Path) -> AnyDoorPipeline:
+    """A trained pipeline from a run's folder or from a folder in diffusers' layout.
+
+    Raises:
+        ValueError: the folder is neither, the run has no valid checkpoint, or the networks it
+            left frozen are not those it was trained with.
+    """
+    from anydoor_lab.models.embedded import locate
+    from anydoor_lab.models.joint import is_joint
+    from anydoor_lab.pipeline import AnyDoorPipeline
+    from anydoor_lab.pretraining.joint import load_joint
+
+    folder = Path(locate(source))
+    if is_joint(folder):
+        return load_joint(folder)
+    if (folder / "model_index.json").is_file():
+        return AnyDoorPipeline.from_pretrained(folder)
+    return _run_pipeline(folder)
+
+
+def _run_pipeline(folder: Path) -> AnyDoorPipeline:
+    from anydoor_lab.checkpoint import load_named, newest_checkpoint
+    from anydoor_lab.runs import Run, read_config
+
+    config = read_config(folder)
+    cfg = OmegaConf.create(config)
+    checkpoint = newest_checkpoint(Run(folder, config).checkpoints, groups=("ema",))
+    if checkpoint is None:
+        raise ValueError(f"{folder} has no checkpoint yet; train it to its first one")
+    pipeline = build_pipeline(cfg)
+    model = pipeline.model.freeze(cfg.train.trained)
+    check_frozen(model, checkpoint)
+    trained = {f"model.{n}": p for n, p in model.named_parameters() if p.requires_grad}
+    load_named(trained, checkpoint.tensors["ema"], str(checkpoint.path))
+    return pipeline
+
+
+def frozen_fingerprint(model: AnyDoor) -> str:
+    """What tells the networks that training leaves alone from others."""
+    from anydoor_lab.checkpoint import fingerprint
+
+    return fingerprint({n: p for n, p in model.named_parameters() if not p.requires_grad})
+
+
+def check_frozen(model: AnyDoor, checkpoint: Checkpoint) -> None:
+    """Raise ValueError unless `model` has the frozen networks the checkpoint was trained with."""
+    known, found = checkpoint.facts.get("frozen"), frozen_fingerprint(model)
+    if known not in (None, found):
+        raise ValueError(
+            f"{checkpoint.path} was trained with other frozen networks (fingerprint {known}, here "
+            f"{found}); use the base, VAE and encoder it was trained with"
+        )
+
+
+def place(pipeline: AnyDoorPipeline, device: str) -> AnyDoorPipeline:
+    """The pipeline on `device`; `auto` is a GPU where there is one."""
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return pipeline.to(device)
