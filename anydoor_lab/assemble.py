@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 from dataclasses import fields
 from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from anydoor_lab.configs import leaf, plain
 from anydoor_lab.pair import check_choice
@@ -19,10 +18,8 @@ from anydoor_lab.pair import check_choice
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from anydoor_lab.checkpoint import Checkpoint
     from anydoor_lab.diffusion.loss import DiffusionLoss
     from anydoor_lab.evaluation import EvalSettings, Judged
-    from anydoor_lab.models.anydoor import AnyDoor
     from anydoor_lab.pair import PairSource, Split
     from anydoor_lab.pipeline import AnyDoorPipeline
     from anydoor_lab.stream import PairStream

@@ -16,7 +16,7 @@ RUNS_OWN = ("model", "data", "data_seed", "eval")
 @door("evaluate")
 def main(cfg: DictConfig) -> None:
     """Score a run's weights, or the embedded network's, on held-out pairs of `data`."""
-    from anydoor_lab import assemble
+    from anydoor_lab import loading
     from anydoor_lab.runs import SCORES
     from anydoor_lab.scoring import Bench
 

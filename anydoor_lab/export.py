@@ -16,7 +16,7 @@ def main(cfg: DictConfig) -> None:
     """Write a run's averaged weights as one folder that `AnyDoorPipeline.from_pretrained` loads."""
     import torch
 
-    from anydoor_lab import assemble
+    from anydoor_lab import loading
 
     out = Path(cfg.out)
     check_choice("precision", cfg.precision, ("fp16", "fp32"))

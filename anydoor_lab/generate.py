@@ -20,7 +20,7 @@ def main(cfg: DictConfig) -> None:
         refuse_existing(outputs)
     pair = read_pair(cfg)
 
-    from anydoor_lab import assemble
+    from anydoor_lab import loading
 
     loading.silence_libraries()
     loaded = loading.load_pipeline(cfg.run or loading.EMBEDDED)

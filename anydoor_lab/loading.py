@@ -137,14 +137,28 @@ def load_pipeline(source: str | Path) -> AnyDoorPipeline:
     from anydoor_lab.models.embedded import locate
     from anydoor_lab.models.joint import is_joint
     from anydoor_lab.pipeline import AnyDoorPipeline
-    from anydoor_lab.pretraining.joint import load_joint
 
     folder = Path(locate(source))
     if is_joint(folder):
-        return load_joint(folder)
+        return _joint_pipeline(folder)
     if (folder / "model_index.json").is_file():
         return AnyDoorPipeline.from_pretrained(folder)
     return _run_pipeline(folder)
+
+
+def _joint_pipeline(folder: Path) -> AnyDoorPipeline:
+    import torch
+    from diffusers import AutoencoderKL
+
+    from anydoor_lab.models.joint import load_extractor, part_beside
+    from anydoor_lab.pipeline import AnyDoorPipeline
+
+    frozen = part_beside(folder, "vae")
+    return AnyDoorPipeline.from_pretrained(
+        folder,
+        vae=AutoencoderKL.from_pretrained(frozen, torch_dtype=torch.float32),
+        id_extractor=load_extractor(folder, "dinov2"),
+    )
 
 
 def _run_pipeline(folder: Path) -> AnyDoorPipeline:

@@ -41,7 +41,7 @@ def train(cfg: DictConfig, run: Run) -> None:
     """A run from its first or next step to its scores."""
     from accelerate.utils import set_seed
 
-    from anydoor_lab import assemble
+    from anydoor_lab import assemble, loading
     from anydoor_lab.training import start
 
     set_seed(cfg.seed)
@@ -75,7 +75,7 @@ class Session:
 
     def run_through(self, stream: PairStream, checkpoint: Checkpoint | None) -> None:
         """Score, train, score again, report."""
-        from anydoor_lab import assemble
+        from anydoor_lab import loading
         from anydoor_lab.scoring import Bench
         from anydoor_lab.training import fit
 

@@ -22,7 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"report", "widgets"}),
 )
 DOORS = len(FLOORS)  # every other module at the top of the package
-SHARED_BY_DOORS = frozenset({"configs", "assemble", "scoring"})
+SHARED_BY_DOORS = frozenset({"configs", "assemble", "loading", "scoring"})
 
 HEAVY = frozenset({"torch", "diffusers", "transformers"})
 # library -> the places (folders, or beginnings of paths) that may import it at all

@@ -52,7 +52,9 @@ def load_extractor(folder: Path, name: str) -> IdExtractor:
         ValueError: it was not trained with such an extractor.
     """
     tensors = load_file(folder / PROJECTORS)
-    own = {key: tensors[f"{name}.{key}"] for key in ("weight", "bias") if f"{name}.{key}" in tensors}
+    own = {
+        key: tensors[f"{name}.{key}"] for key in ("weight", "bias") if f"{name}.{key}" in tensors
+    }
     if not own:
         known = ", ".join(sorted({key.split(".")[0] for key in tensors}))
         raise ValueError(f"{folder} has no projector for {name}; it has {known}")

@@ -25,8 +25,6 @@ from anydoor_lab.models.joint import (
     EXTRACTORS,
     PROJECTORS,
     JointAnyDoor,
-    load_extractor,
-    part_beside,
 )
 from anydoor_lab.pipeline import AnyDoorPipeline
 from anydoor_lab.pretraining.frames import sheet
@@ -202,7 +200,8 @@ class JointPlacing(nn.Module):
         return self.loss(batch)
 
     def finish(self, samples: JointSamples, count: int) -> None:
-        """Nothing is measured into the config."""
+        """Keep how the samples were shown, for the pipeline's config."""
+        self.shown_as = samples
 
     @torch.no_grad()
     def scores(self, samples: JointSamples, count: int) -> dict[str, float]:
@@ -246,9 +245,13 @@ class JointPlacing(nn.Module):
         )
 
     def save(self, folder: Path) -> None:
-        """Write the trained networks and the scheduler; `load_joint` adds the frozen ones."""
+        """Write the trained networks, the scheduler and the pipeline's config.
+
+        The frozen networks are parts of their own and not written again.
+        """
         self.network.save_pretrained(folder)
         self.scheduler.save_pretrained(folder / "scheduler")
+        self.pipeline(self.shown_as).save_config(folder)
 
 
 def _pixels(image: np.ndarray) -> np.ndarray:

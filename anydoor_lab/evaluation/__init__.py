@@ -10,12 +10,11 @@ from typing import Any, get_args
 import numpy as np
 
 from anydoor_lab.boxes import Box
-from anydoor_lab.conditioning.collage import original
-from anydoor_lab.conditioning.conditioner import Conditioning, Shape, stitch
-from anydoor_lab.conditioning.id_crop import crop_object
+from anydoor_lab.conditioning.conditioner import Conditioning, Shape
 from anydoor_lab.conditioning.placement import paste
 from anydoor_lab.draws import generator
 from anydoor_lab.images import on_white, padded_square
+from anydoor_lab.metrics.attributes import AttributeReader, AttributesKept
 from anydoor_lab.metrics.background import BackgroundPsnr, BackgroundSsim, background_mask
 from anydoor_lab.metrics.clip_score import ClipScore, clip_judge
 from anydoor_lab.metrics.dino_score import DinoScore, dino_judge
@@ -63,16 +62,17 @@ class EvalSettings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """The judges and the protocol they score by."""
+    """The judges and the protocol they score by; `reader` only where objects are drawn ones."""
 
     clip: ClipScore
     dino: DinoScore
     diversity: Diversity
     protocol: ScoreProtocol
+    reader: AttributesKept | None = None
 
     @classmethod
-    def load(cls, clip: str, dino: str, crop: Crop) -> Judged:
-        """From the folders or hub names of the two judges."""
+    def load(cls, clip: str, dino: str, crop: Crop, reader: str | None = None) -> Judged:
+        """From the folders or hub names of the two judges, and the attribute reader's folder."""
         protocol = ScoreProtocol(crop=crop, clip=clip, dino=dino)
         dino_network = dino_judge(dino)
         return cls(
@@ -80,6 +80,7 @@ class Judged:
             DinoScore(*dino_network, protocol),
             Diversity(*dino_network),
             protocol,
+            AttributesKept(AttributeReader.from_pretrained(reader)) if reader else None,
         )
 
 
@@ -251,48 +252,6 @@ def score_diversity(
         for first in range(0, len(regions), number):
             judged.diversity.update(regions[first : first + number])
     return with_interval("diversity", judged.diversity.interval(all_processes=False))
-
-
-def anchor_scenes(pairs: Sequence[Pair]) -> dict[str, Iterator[np.ndarray]]:
-    """What frames the scores, without any network: for each anchor a scene per pair, one by one.
-
-    `true second view` is the real scene (for stills, which show the reference itself, `ground
-    truth`); `copy-paste` the reference set into it; `another object` the next pair's reference,
-    where there is more than one; `empty` the region in its surroundings' colour.
-    """
-    still = all(pair.variation == "still" for pair in pairs)
-    anchors = {
-        "ground truth" if still else "true second view": (pair.scene for pair in pairs),
-        "copy-paste": (paste_copy(emptied(pair), pair) for pair in pairs),
-    }
-    if len(pairs) > 1:
-        following = zip(pairs, [*pairs[1:], pairs[0]], strict=True)
-        anchors["another object"] = (paste_copy(emptied(p), p, other) for p, other in following)
-    return {**anchors, "empty": (emptied(pair) for pair in pairs)}
-
-
-def emptied(pair: Pair) -> np.ndarray:
-    """The scene with the object's box in the mean colour of what surrounds it."""
-    height, width = pair.scene_mask.shape
-    inner = Box.around(pair.scene_mask)
-    outer = inner.grown(1.5, height, width)
-    around = outer.mask(height, width) & ~inner.mask(height, width)
-    scene = pair.scene.copy()
-    scene[inner.slices] = scene[around].mean(axis=0) if around.any() else 128
-    return scene
-
-
-def paste_copy(scene: np.ndarray, pair: Pair, source: Pair | None = None) -> np.ndarray:
-    """`scene` with the reference of `source` (default: the pair's own) pasted into the box."""
-    source = source or pair
-    box = Box.around(pair.scene_mask)
-    image, mask = crop_object(source.reference, source.reference_mask, 4096)
-    rng = generator(0, 0, "unused")
-    pixels = stitch(np.zeros_like(scene), box, box, original(image, mask, rng))
-    inside = stitch(
-        np.zeros_like(scene), box, box, np.repeat(mask[..., None], 3, 2) * np.uint8(255)
-    )
-    return np.where(inside >= 128, pixels, scene)
 
 
 def with_interval(name: str, interval: Interval) -> dict[str, float]:
