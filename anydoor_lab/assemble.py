@@ -102,7 +102,8 @@ def build_judged(cfg: DictConfig) -> Judged:
     from anydoor_lab.evaluation import Judged
     from anydoor_lab.models.embedded import locate
 
-    return Judged.load(locate(cfg.model.judges.clip), locate(cfg.model.judges.dino), cfg.eval.crop)
+    judges = {name: locate(source) for name, source in plain(cfg.model.judges).items() if source}
+    return Judged.load(**judges, crop=cfg.eval.crop)
 
 
 def build_accelerator(cfg: DictConfig) -> Accelerator:

@@ -23,8 +23,11 @@ def main(cfg: DictConfig) -> None:
     from anydoor_lab import loading
 
     loading.silence_libraries()
-    loaded = loading.load_pipeline(cfg.run or loading.EMBEDDED)
-    pipeline = loading.place(loaded, cfg.device)
+    source = cfg.run or loading.EMBEDDED
+    pipeline = loading.load_pipeline(source)
+    if cfg.get("idx"):
+        loading.need_extractor(pipeline, source, cfg.idx)
+    pipeline = loading.place(pipeline, cfg.device)
     names = ("num_proposals", "num_inference_steps", "guidance_scale", "seed", "collage", "blend")
     placed = pipeline(
         pair.reference,

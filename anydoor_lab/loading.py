@@ -86,6 +86,21 @@ def with_extractor(pipeline: AnyDoorPipeline, source: str | Path, idx: DictConfi
     return True
 
 
+def need_extractor(pipeline: AnyDoorPipeline, source: str | Path, idx: DictConfig) -> None:
+    """As `with_extractor`, for weights that are not trained any further.
+
+    Raises:
+        ValueError: `source` was not trained with that encoder.
+    """
+    if not with_extractor(pipeline, source, idx):
+        own = type(pipeline.id_extractor).__name__
+        asked = idx.extractor._target_.split(".")[-2]
+        raise ValueError(
+            f"{source} was trained with {own} and has no projector for {asked}; leave idx out, or "
+            "train with it"
+        )
+
+
 def silence_libraries() -> None:
     """Keep the libraries' loading bars and reports out of the doors' own output.
 

@@ -72,6 +72,8 @@ def pretrain(cfg: DictConfig) -> Path:
         picture = _draw(cfg, objective, held_out)
         scores = objective.scores(held_out, cfg.num_scored)
     card = write_card(folder, {**facts, "scores": scores})
+    if "bench" in cfg.part:
+        write_card(folder, {**facts, "scores": scores, "bench": _benched(cfg, folder)})
     print(f"{cfg.part.name}: {scores}\ncard: {card}\npicture: {picture}")
     return folder
 
@@ -185,6 +187,24 @@ def _facts(cfg: DictConfig) -> dict[str, Any]:
         "samples_seen": 0,
         "seconds": 0.0,
     }
+
+
+def _benched(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """The scores of a placing network on held-out pairs, as `evaluate` writes them."""
+    from hydra import compose
+
+    from anydoor_lab.loading import load_pipeline
+    from anydoor_lab.report.scores import without_singles
+    from anydoor_lab.scoring import Bench
+
+    settings = [f"eval.{name}={value}" for name, value in cfg.part.bench.items()]
+    bench = Bench(compose("evaluate", overrides=settings))
+    row, results = bench.score(load_pipeline(folder), cfg.part.name)
+    target = Path(cfg.out) / f"{cfg.part.name}.scores"
+    scores = bench.report([row, *bench.anchors()], results, target)
+    kept = ("protocol", "seed", "n", "scale")
+    rows = [without_singles(row) for row in scores["rows"]]
+    return {**{name: scores[name] for name in kept}, "rows": rows}
 
 
 def _draw(cfg: DictConfig, objective: Any, samples: Any) -> Path:

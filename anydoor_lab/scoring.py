@@ -28,8 +28,8 @@ class Bench:
 
         self.scale: str = cfg.model.name
         self.settings: EvalSettings = assemble.build_eval_settings(cfg)
-        self.judged: Judged = assemble.build_judged(cfg)
         source = assemble.build_source(cfg, "held_out")
+        self.judged: Judged = assemble.build_judged(cfg).reading(source)
         self.pairs: list[Pair] = held_out_pairs(source, self.settings)
 
     def score(self, pipeline: AnyDoorPipeline, name: str) -> tuple[dict[str, Any], list[Result]]:
@@ -45,7 +45,8 @@ class Bench:
 
     def anchors(self) -> list[dict[str, Any]]:
         """Rows of what frames the scores: no network has a part in them."""
-        from anydoor_lab.evaluation import anchor_scenes, score_scenes
+        from anydoor_lab.evaluation import score_scenes
+        from anydoor_lab.evaluation.anchors import anchor_scenes
 
         return [
             {"run": name, "anchor": True, **score_scenes(scenes, self.pairs, self.judged)}

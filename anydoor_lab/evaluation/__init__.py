@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, get_args
 
@@ -12,9 +12,10 @@ import numpy as np
 from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.conditioner import Conditioning, Shape
 from anydoor_lab.conditioning.placement import paste
+from anydoor_lab.data.world import Attributes
 from anydoor_lab.draws import generator
 from anydoor_lab.images import on_white, padded_square
-from anydoor_lab.metrics.attributes import AttributeReader, AttributesKept
+from anydoor_lab.metrics.attributes import AttributeReader, AttributesKept, readable
 from anydoor_lab.metrics.background import BackgroundPsnr, BackgroundSsim, background_mask
 from anydoor_lab.metrics.clip_score import ClipScore, clip_judge
 from anydoor_lab.metrics.dino_score import DinoScore, dino_judge
@@ -69,6 +70,17 @@ class Judged:
     diversity: Diversity
     protocol: ScoreProtocol
     reader: AttributesKept | None = None
+    truth: Callable[[Pair], Attributes] | None = None
+
+    def reading(self, source: PairSource) -> Judged:
+        """The same, reading the attributes of the pairs of `source` where they are known and the
+        reader knows all their names."""
+        names = getattr(source, "names", None)
+        if self.reader is None or names is None:
+            return replace(self, reader=None)
+        labels = self.reader.reader.config.labels
+        known = all(set(values) <= set(labels.get(name, ())) for name, values in names.items())
+        return replace(self, truth=source.attributes_of) if known else replace(self, reader=None)
 
     @classmethod
     def load(cls, clip: str, dino: str, crop: Crop, reader: str | None = None) -> Judged:
@@ -182,8 +194,13 @@ def score_scenes(
 ) -> dict[str, Any]:
     """CLIP and DINO score of one scene per pair against the pair's reference.
 
-    Each has its 95 % interval (`clip_low`, `clip_high`) and single scores (`clip_each`).
+    Each has its 95 % interval (`clip_low`, `clip_high`) and single scores (`clip_each`). Where the
+    objects' attributes are known, `kept` and `kept_<attribute>` are the percentages read in the
+    regions.
     """
+    read = judged.reader if judged.truth else None
+    if read:
+        read.reset()
     singles: dict[str, list[float]] = {"clip": [], "dino": []}
     scored = zip(scenes, pairs, strict=True)
     while batch := list(islice(scored, batch_size)):
@@ -191,7 +208,12 @@ def score_scenes(
         references = [reference_region(pair, judged.protocol) for _, pair in batch]
         for name, score in (("clip", judged.clip), ("dino", judged.dino)):
             singles[name] += score.scores(regions, references).tolist()
+        if read and judged.truth:
+            read.update(readable(regions), [judged.truth(pair) for _, pair in batch])
     row: dict[str, Any] = {"n": len(pairs)}
+    if read:
+        shares = {name: 100 * float(share) for name, share in read.compute().items()}
+        row |= {"kept": shares.pop("all")} | {f"kept_{n}": share for n, share in shares.items()}
     for name, values in singles.items():
         row |= with_interval(name, student_interval(np.array(values)))
         row[f"{name}_each"] = [round(value, 3) for value in values]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -62,6 +64,13 @@ class AttributeReader(ModelMixin, ConfigMixin):
         names = {name: [self.config.labels[name][i] for i in best[name]] for name in best}
         rows = zip(*names.values(), strict=True)
         return [Attributes(**dict(zip(names, row, strict=True))) for row in rows]
+
+
+def readable(regions: Sequence[np.ndarray]) -> torch.Tensor:
+    """Square regions (h, w, 3) uint8 of any sizes as the reader takes them, (B, 3, S, S)."""
+    side = (SIDE_PX, SIDE_PX)
+    resized = [cv2.resize(region, side, interpolation=cv2.INTER_CUBIC) for region in regions]
+    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 255
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:

@@ -105,6 +105,10 @@ class World:
             *(names[int(place)] for names, place in zip(self._names, places, strict=True))
         )
 
+    def attributes_of(self, pair: Pair) -> Attributes:
+        """The names of the identity a pair of this world shows."""
+        return self.attributes(int(pair.origin.rsplit("/", 1)[1]))
+
     def pair(self, index: int, rng: np.random.Generator) -> Pair:
         """Two photographs of identity `index` as Table 1 knows them; all else is from `rng`.
 
