@@ -220,6 +220,12 @@ def run_name(overrides: Sequence[str]) -> str:
     return f"{safe[: MAX_NAME - 9]}-{digest}"
 
 
+def by_init(init: str, begun: float, tuned: float) -> float:
+    """`begun` where training begins with a base or with nothing, `tuned` with trained weights."""
+    return begun if init in ("base", "scratch") else tuned
+
+
+OmegaConf.register_new_resolver("by_init", by_init, replace=True)
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 # cached: a sweep's folder is named once, by the whole command, and stays the same in its jobs
 OmegaConf.register_new_resolver("sweep_name", run_name, replace=True, use_cache=True)

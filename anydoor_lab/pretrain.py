@@ -191,14 +191,16 @@ def _facts(cfg: DictConfig) -> dict[str, Any]:
 
 def _benched(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """The scores of a placing network on held-out pairs, as `evaluate` writes them."""
-    from hydra import compose
+    from hydra import compose, initialize_config_dir
 
+    from anydoor_lab.configs import conf_dir
     from anydoor_lab.loading import load_pipeline
     from anydoor_lab.report.scores import without_singles
     from anydoor_lab.scoring import Bench
 
     settings = [f"eval.{name}={value}" for name, value in cfg.part.bench.items()]
-    bench = Bench(compose("evaluate", overrides=settings))
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        bench = Bench(compose("evaluate", overrides=settings))
     row, results = bench.score(load_pipeline(folder), cfg.part.name)
     target = Path(cfg.out) / f"{cfg.part.name}.scores"
     scores = bench.report([row, *bench.anchors()], results, target)

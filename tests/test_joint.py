@@ -1,0 +1,143 @@
+"""Claims about the joint AnyDoor: one set of weights for every extractor, collage and mask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+from torch import nn
+
+from anydoor_lab.configs import conf_dir, leaf
+from anydoor_lab.data.world import World
+from anydoor_lab.loading import load_pipeline, with_extractor
+from anydoor_lab.models.embedded import embedded_folder
+from anydoor_lab.models.idx.clip import ClipExtractor
+from anydoor_lab.models.joint import JointAnyDoor, load_extractor
+from anydoor_lab.pretrain import pretrain
+from anydoor_lab.pretraining.folders import read_card, weights_hash
+from anydoor_lab.pretraining.joint import CHOICES, JointNetwork, JointPlacing, JointSamples
+from anydoor_lab.pretraining.pool import FramePool
+
+NEEDED = {part: embedded_folder(part) for part in ("vae", "clip", "dino", "vgg")}
+
+
+def config(*overrides: str) -> DictConfig:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return compose("pretrain", overrides=["part=anydoor", *overrides])
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> JointSamples:
+    frames = FramePool(World(), 8, 0, tmp_path_factory.mktemp("pool"))
+    built: JointSamples = leaf(config("out=.").part.samples)(frames)
+    return built
+
+
+@pytest.fixture(scope="module")
+def placing() -> JointPlacing:
+    torch.manual_seed(0)
+    cfg = config("out=.")
+    built: JointPlacing = leaf(cfg.part.objective)(leaf(cfg.part.network)(), **NEEDED)
+    return built
+
+
+def test_a_joint_sample_depends_on_its_index_alone_and_every_extractor_gets_some(
+    samples: JointSamples,
+) -> None:
+    first, again = samples[3], samples[3]
+    for name in ("id_image", "collage", "target"):
+        assert np.array_equal(first[name], again[name])
+    assert {samples[index]["extractor"] for index in range(40)} == set(range(len(CHOICES)))
+
+
+def test_each_sample_gets_its_own_extractors_tokens(placing: JointPlacing) -> None:
+    model: JointAnyDoor = placing.loss.model
+    image = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    tokens = model.tokens(image, torch.arange(4))
+    with torch.no_grad():
+        clip = model.id_extractor["clip"](image)
+        dino = model.id_extractor["dinov2"](image)
+    assert torch.allclose(tokens[1], clip[1], atol=1e-5)
+    assert torch.allclose(tokens[2], dino[2], atol=1e-5)
+    assert torch.allclose(tokens[3], dino[3, :1].expand_as(tokens[3]), atol=1e-5)
+
+
+def test_repeating_a_set_of_tokens_changes_nothing_for_attention() -> None:
+    torch.manual_seed(0)
+    query, keys = torch.randn(1, 5, 8), torch.randn(1, 3, 8)
+    attend = nn.functional.scaled_dot_product_attention
+    repeated = keys[:, torch.arange(9) % 3]
+    assert torch.allclose(attend(query, keys, keys), attend(query, repeated, repeated), atol=1e-6)
+
+
+def test_every_projector_gets_a_gradient_whatever_the_batch_holds(placing: JointPlacing) -> None:
+    image = torch.rand(2, 3, 64, 64)
+    placing.zero_grad()
+    placing.loss.model.tokens(image, torch.tensor([1, 1])).sum().backward()
+    gradients = {n: p.weight.grad for n, p in placing.network.projectors.items()}
+    assert all(gradient is not None for gradient in gradients.values())
+    assert gradients["clip"].abs().sum() > 0
+    assert gradients["vgg"].abs().sum() == 0
+
+
+def test_training_leaves_the_frozen_parts_alone(placing: JointPlacing) -> None:
+    trained = {name for name, p in placing.named_parameters() if p.requires_grad}
+    assert trained
+    assert all(name.startswith("network.") for name in trained)
+    assert not any("encoder.layer" in name or "vae" in name for name in trained)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("parts")
+    few = ("part.fit.steps=2", "part.fit.batch_size=4", "part.bench.num_pairs=2")
+    pool = (f"pool={out}/pool", "entries.train=8", "entries.held_out=8", "num_scored=4")
+    return pretrain(config(f"out={out}", *pool, *few, "+part.bench.num_diverse=0"))
+
+
+def test_the_door_writes_a_joint_network_without_the_frozen_parts(made: Path) -> None:
+    card = read_card(made)
+    assert card["weights"] == weights_hash(made)
+    assert card["bench"]["n"] == 2
+    assert (made.parent / "anydoor.png").is_file()
+    assert not (made / "vae").exists()
+    assert not (made / "id_extractor").exists()
+
+
+def test_a_joint_network_loads_as_a_pipeline_for_each_extractor(made: Path) -> None:
+    pipeline = load_pipeline(made)
+    pair = World(split="held_out").pair(0, np.random.default_rng(0))
+    images = []
+    for idx in ("dinov2", "clip"):
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            chosen = compose("generate", [f"idx={idx}", "reference=a", "scene=b"]).idx
+        assert with_extractor(pipeline, made, chosen)
+        placed = pipeline(
+            pair.reference, pair.scene, pair.reference_mask, box=[20, 20, 70, 70],
+            num_inference_steps=2, output_type="np",
+        )  # fmt: skip
+        images.append(placed.images[0])
+    assert isinstance(pipeline.id_extractor, ClipExtractor)
+    assert not pipeline.config.remove_background
+    assert images[0].shape == images[1].shape == pair.scene.shape
+    with pytest.raises(ValueError, match="no projector for nothing"):
+        load_extractor(made, "nothing")
+
+
+def test_a_part_begins_with_the_weights_it_is_told_to_and_its_card_says_so(
+    made: Path, tmp_path: Path
+) -> None:
+    still = ("part.fit.steps=1", "part.fit.batch_size=4", "part.fit.learning_rate=0.0")
+    pool = (f"pool={made.parent}/pool", "entries.train=8", "entries.held_out=8", "num_scored=4")
+    bench = ("part.bench.num_pairs=2", "+part.bench.num_diverse=0")
+    again = pretrain(config(f"out={tmp_path}", f"begin={made}", *pool, *still, *bench))
+    assert weights_hash(again) == weights_hash(made)
+    assert read_card(again)["begun_from"]["samples_seen"] == 8
+    loaded = JointNetwork.from_pretrained(again)
+    assert set(loaded.projectors) == {"vgg", "clip", "dinov2"}
