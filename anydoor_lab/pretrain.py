@@ -152,9 +152,10 @@ def _trained(
 
 
 def _lasting(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without what may change while it is followed: how long it trains."""
+    """A recipe without what may change while it is followed: how long it trains, how it is
+    scored."""
     fit = {name: value for name, value in recipe["fit"].items() if name != "steps"}
-    return {**recipe, "fit": fit}
+    return {**recipe, "fit": fit, "bench": None}
 
 
 def _shown(steps: Iterator[Progress], first: int, settings: FitSettings) -> Iterator[Progress]:

@@ -137,7 +137,7 @@ def test_a_part_begins_with_the_weights_it_is_told_to_and_its_card_says_so(
     pool = (f"pool={made.parent}/pool", "entries.train=8", "entries.held_out=8", "num_scored=4")
     bench = ("part.bench.num_pairs=2", "+part.bench.num_diverse=0")
     again = pretrain(config(f"out={tmp_path}", f"begin={made}", *pool, *still, *bench))
-    assert weights_hash(again) == weights_hash(made)
     assert read_card(again)["begun_from"]["samples_seen"] == 8
-    loaded = JointNetwork.from_pretrained(again)
-    assert set(loaded.projectors) == {"vgg", "clip", "dinov2"}
+    first, second = (JointNetwork.from_pretrained(f).state_dict() for f in (made, again))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
