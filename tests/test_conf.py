@@ -81,7 +81,17 @@ def test_the_two_scales_differ_in_values_only() -> None:
 def test_the_model_brings_its_own_training_settings() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         assert compose("train", overrides=["model=sd21"]).train.learning_rate == 1e-5
-        assert compose("train").train.learning_rate == 1e-3
+        assert compose("train", overrides=["init=base"]).train.learning_rate == 1e-3
+        assert compose("train").train.learning_rate == 2e-4
+
+
+def test_train_tunes_the_embedded_network_and_experiments_start_where_the_paper_does() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert compose("train").init == "embedded:anydoor"
+        assert compose("train", overrides=["model=sd21"]).init == "base"
+        for path in sorted((CONF / "experiment").glob("*.yaml")):
+            cfg = compose("train", overrides=[f"experiment={path.stem}"])
+            assert (cfg.init, cfg.train.learning_rate) == ("base", 1e-3)
 
 
 def test_names_of_runs_are_stable_safe_and_tell_settings_apart() -> None:

@@ -13,7 +13,10 @@ from omegaconf import DictConfig
 from torch import nn
 
 from anydoor_lab.configs import conf_dir, leaf
+from anydoor_lab.data.pool import PairPool
 from anydoor_lab.data.world import World
+from anydoor_lab.evaluation import EvalSettings, Judged, evaluate, held_out_pairs, score_scenes
+from anydoor_lab.evaluation.anchors import anchor_scenes
 from anydoor_lab.loading import load_pipeline, with_extractor
 from anydoor_lab.models.embedded import embedded_folder
 from anydoor_lab.models.idx.clip import ClipExtractor
@@ -141,3 +144,44 @@ def test_a_part_begins_with_the_weights_it_is_told_to_and_its_card_says_so(
     first, second = (JointNetwork.from_pretrained(f).state_dict() for f in (made, again))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+# -- what ships
+
+
+def test_the_embedded_networks_fit_into_sixteen_mebibytes() -> None:
+    root = embedded_folder("anydoor").parent
+    assert sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) <= 16 * 2**20
+
+
+def test_the_embedded_anydoor_is_the_one_of_its_card_and_recipe() -> None:
+    folder = embedded_folder("anydoor")
+    card = read_card(folder)
+    assert card["weights"] == weights_hash(folder)
+    shipped, recipe = JointNetwork.from_pretrained(folder), leaf(config("out=.").part.network)()
+    shapes = [{n: t.shape for n, t in net.state_dict().items()} for net in (shipped, recipe)]
+    assert shapes[0] == shapes[1]
+    assert all(torch.isfinite(tensor).all() for tensor in shipped.state_dict().values())
+
+
+def test_the_embedded_anydoor_keeps_more_of_an_object_than_another_one_has() -> None:
+    rows = {row["run"]: row for row in read_card(embedded_folder("anydoor"))["bench"]["rows"]}
+    settings = EvalSettings(num_pairs=16, num_diverse=0)
+    source = World(split="held_out")
+    pairs = held_out_pairs(source, settings)
+    folders = {name: str(embedded_folder(name)) for name in ("judge_clip", "judge_dino", "reader")}
+    judged = Judged.load(
+        folders["judge_clip"], folders["judge_dino"], "box", folders["reader"]
+    ).reading(source)
+    row, _ = evaluate(load_pipeline("embedded:anydoor"), pairs, judged, settings)
+    other = score_scenes(anchor_scenes(pairs)["another object"], pairs, judged)
+    assert row["kept"] > other["kept"] + 20
+    assert abs(row["kept"] - rows["anydoor"]["kept"]) < 15
+
+
+def test_attributes_are_read_only_where_they_are_known() -> None:
+    folders = {name: str(embedded_folder(name)) for name in ("judge_clip", "judge_dino", "reader")}
+    judged = Judged.load(folders["judge_clip"], folders["judge_dino"], "box", folders["reader"])
+    assert judged.reading(World()).truth is not None
+    assert judged.reading(World(letters="Q")).reader is None
+    assert judged.reading(PairPool(World(), 1, Path("unused"))).reader is None

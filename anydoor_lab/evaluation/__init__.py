@@ -72,7 +72,7 @@ class Judged:
     reader: AttributesKept | None = None
     truth: Callable[[Pair], Attributes] | None = None
 
-    def reading(self, source: PairSource) -> Judged:
+    def reading(self, source: Any) -> Judged:
         """The same, reading the attributes of the pairs of `source` where they are known and the
         reader knows all their names."""
         names = getattr(source, "names", None)

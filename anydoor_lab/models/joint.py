@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -85,30 +86,40 @@ class JointAnyDoor(AnyDoor):
         super().__init__(unet, vae, detail_extractor, extractors)  # type: ignore[arg-type]
         self.choices = tuple(choices)
 
+    @property
+    def extractors(self) -> dict[str, Any]:
+        """The ID extractors by name."""
+        return dict(self.id_extractor.items())  # type: ignore[attr-defined]
+
     def freeze(self, trained: Trained = "all") -> JointAnyDoor:
         """Leave gradients in the UNet, the detail extractor and the projectors; returns itself."""
         self.requires_grad_(False)
-        projectors = [extractor.projector for extractor in self.id_extractor.values()]
+        projectors = [extractor.projector for extractor in self.extractors.values()]
         for part in (self.unet, self.detail_extractor, *projectors):
             part.requires_grad_(True)
         self.detail_extractor.conv_in.requires_grad_(False)
         return self
 
-    def tokens(self, id_image: torch.Tensor, extractor: torch.Tensor) -> torch.Tensor:
+    def tokens(self, id_image: torch.Tensor, extractor: torch.Tensor | None = None) -> torch.Tensor:
         """ID tokens (B, N, D) of `id_image` (B, 3, S, S), each by its sample's choice (B,) int.
 
         Where a choice gives fewer tokens than another they are repeated, which changes nothing
         for attention where the one number divides the other.
+
+        Raises:
+            ValueError: `extractor` is missing.
         """
+        if extractor is None:
+            raise ValueError("a joint model needs `extractor`: which one each sample uses")
         parts = {}
         for number in extractor.unique().tolist():
             name, only_global = self.choices[number]
-            network = self.id_extractor[name]
+            network = self.extractors[name]
             with torch.no_grad():
                 features = network.features(id_image[extractor == number])
             parts[number] = network.projector(features[:, :1] if only_global else features)
         longest = max(part.shape[1] for part in parts.values())
-        unused = sum(p.sum() for e in self.id_extractor.values() for p in e.projector.parameters())
+        unused = sum(p.sum() for e in self.extractors.values() for p in e.projector.parameters())
         any_part = next(iter(parts.values()))
         tokens = any_part.new_zeros(len(id_image), longest, any_part.shape[2])
         tokens = tokens + 0 * unused  # every process must hand back a gradient for all of them

@@ -96,7 +96,8 @@ def _shares(weights: Any) -> np.ndarray:
 
 
 def _collage(name: str, edge_px: int) -> Any:
-    return partial(COLLAGES[name], size_px=edge_px) if name == "hf" else COLLAGES[name]
+    function: Any = COLLAGES[name]
+    return partial(function, size_px=edge_px) if name == "hf" else function
 
 
 class JointNetwork(nn.Module):
