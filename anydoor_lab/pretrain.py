@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -192,22 +193,31 @@ def _facts(cfg: DictConfig) -> dict[str, Any]:
 
 def _benched(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """The scores of a placing network on held-out pairs, as `evaluate` writes them."""
-    from hydra import compose, initialize_config_dir
-
-    from anydoor_lab.configs import conf_dir
     from anydoor_lab.loading import load_pipeline
     from anydoor_lab.report.scores import without_singles
     from anydoor_lab.scoring import Bench
 
-    settings = [f"eval.{name}={value}" for name, value in cfg.part.bench.items()]
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        bench = Bench(compose("evaluate", overrides=settings))
+    bench = Bench(_evaluation(cfg.part.bench))
     row, results = bench.score(load_pipeline(folder), cfg.part.name)
     target = Path(cfg.out) / f"{cfg.part.name}.scores"
     scores = bench.report([row, *bench.anchors()], results, target)
     kept = ("protocol", "seed", "n", "scale")
     rows = [without_singles(row) for row in scores["rows"]]
     return {**{name: scores[name] for name in kept}, "rows": rows}
+
+
+def _evaluation(settings: DictConfig) -> DictConfig:
+    """The config of `evaluate` with other settings of `eval`; inside a command or not."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from anydoor_lab.configs import conf_dir
+
+    overrides = [f"eval.{name}={value}" for name, value in settings.items()]
+    with ExitStack() as stack:
+        if not GlobalHydra.instance().is_initialized():
+            stack.enter_context(initialize_config_dir(str(conf_dir()), version_base="1.3"))
+        return compose("evaluate", overrides=overrides)
 
 
 def _draw(cfg: DictConfig, objective: Any, samples: Any) -> Path:
