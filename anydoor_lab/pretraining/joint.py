@@ -145,7 +145,8 @@ class JointNetwork(nn.Module):
     def save_pretrained(self, folder: Path) -> None:
         """Write the networks in diffusers' format and the projectors beside them, fp16."""
         self.half()
-        for network in (self.unet, self.detail_extractor):  # where they came from is no part of them
+        # where they came from is no part of them
+        for network in (self.unet, self.detail_extractor):
             network.register_to_config(_name_or_path="")
         self.unet.save_pretrained(folder / "unet")
         self.detail_extractor.save_pretrained(folder / "detail_extractor")
