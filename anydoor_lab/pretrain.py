@@ -213,7 +213,7 @@ def _evaluation(settings: DictConfig) -> DictConfig:
 
     from anydoor_lab.configs import conf_dir
 
-    overrides = [f"eval.{name}={value}" for name, value in settings.items()]
+    overrides = [f"eval.{name}={value}" for name, value in plain(settings).items()]
     with ExitStack() as stack:
         if not GlobalHydra.instance().is_initialized():
             stack.enter_context(initialize_config_dir(str(conf_dir()), version_base="1.3"))

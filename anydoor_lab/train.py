@@ -111,14 +111,14 @@ class Session:
         path = self.run.folder / BEFORE
         if path.is_file():
             return json.loads(path.read_text())
-        row = bench.score(self.pipeline, "untrained")[0]
+        row = bench.score(self.pipeline, "before training")[0]
         write_whole(path, json.dumps(row))
         return row
 
     def conclude(self, before: dict[str, Any], bench: Bench, tracker: Tracker) -> None:
         """Score the averaged weights, write what there is to look at, and say where it is."""
         with self.state.averaged():
-            after, results = bench.score(self.pipeline, "trained")
+            after, results = bench.score(self.pipeline, "after training")
         scores = bench.report([before, after, *bench.anchors()], results, self.run.folder)
         caption = f"{bench.scale}, after training, held-out pairs, seed {bench.settings.seed}"
         tracker.show(self.state.step, "final", read_image(self.run.folder / GRID), caption)

@@ -89,7 +89,7 @@ def test_every_choice_of_every_group_trains_and_is_scored(
     scores = json.loads((folder / "scores.json").read_text())
     assert scores["scale"] == "tiny"
     names = [row["run"] for row in scores["rows"]]
-    assert names[:2] == ["untrained", "trained"]
+    assert names[:2] == ["before training", "after training"]
     truth = "ground truth" if choice in STILLS else "true second view"
     assert {truth, "copy-paste", "empty"} <= set(names)
     assert ("another object" in names) == (scores["n"] > 1)
@@ -234,7 +234,7 @@ def test_killed_in_the_middle_it_resumes_to_the_same_weights(
     ]
     assert hashes[0] == hashes[1]
     tables = [json.loads((run / "scores.json").read_text())["rows"] for run in (straight, killed)]
-    assert tables[0] == tables[1]  # the row "untrained" is of the weights it began with, too
+    assert tables[0] == tables[1]  # the row "before training" is of the weights it began with, too
 
 
 def test_two_processes_train_one_run(tmp_path: Path, networks: Path) -> None:
