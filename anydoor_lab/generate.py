@@ -28,13 +28,14 @@ def main(cfg: DictConfig) -> None:
     if cfg.get("idx"):
         loading.need_extractor(pipeline, source, cfg.idx)
     pipeline = loading.place(pipeline, cfg.device)
-    names = ("num_proposals", "num_inference_steps", "guidance_scale", "seed", "collage", "blend")
+    names = ("num_proposals", "num_inference_steps", "guidance_scale", "seed", "blend")
     placed = pipeline(
         pair.reference,
         pair.scene,
         reference_mask=pair.reference_mask,
         scene_mask=pair.scene_mask,
         shape=cfg.shape or ("mask" if cfg.mask else "box"),
+        collage=loading.collage_name(cfg) if cfg.get("collage") else None,
         output_type="np",
         **{name: cfg[name] for name in names},
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
+from PIL import Image
 from torch import nn
 
 from anydoor_lab.configs import conf_dir, leaf
@@ -17,6 +20,7 @@ from anydoor_lab.data.pool import PairPool
 from anydoor_lab.data.world import World
 from anydoor_lab.evaluation import EvalSettings, Judged, evaluate, held_out_pairs, score_scenes
 from anydoor_lab.evaluation.anchors import anchor_scenes
+from anydoor_lab.images import read_image
 from anydoor_lab.loading import load_pipeline, with_extractor
 from anydoor_lab.models.embedded import embedded_folder
 from anydoor_lab.models.idx.clip import ClipExtractor
@@ -144,6 +148,22 @@ def test_a_part_begins_with_the_weights_it_is_told_to_and_its_card_says_so(
     first, second = (JointNetwork.from_pretrained(f).state_dict() for f in (made, again))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_generate_can_switch_extractor_and_collage(made: Path, tmp_path: Path) -> None:
+    pair = World(split="held_out").pair(0, np.random.default_rng(0))
+    alpha = np.where(pair.reference_mask, np.uint8(255), np.uint8(0))
+    Image.fromarray(np.dstack([pair.reference, alpha])).save(tmp_path / "object.png")
+    Image.fromarray(pair.scene).save(tmp_path / "scene.png")
+    command = [sys.executable, "-m", "anydoor_lab.generate", f"run={made}", "seed=3"]
+    command += ["reference=object.png", "scene=scene.png", "box=[20,20,70,70]"]
+    pictures = []
+    for name, choice in (("own", []), ("other", ["idx=clip", "collage=none"])):
+        call = [*command, f"out={name}.png", "num_inference_steps=2", *choice]
+        done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=180)
+        assert done.returncode == 0, done.stderr
+        pictures.append(read_image(tmp_path / f"{name}.png"))
+    assert not np.array_equal(*pictures)
 
 
 # -- what ships
