@@ -72,9 +72,8 @@ def pretrain(cfg: DictConfig) -> Path:
         objective.save(folder)
         picture = _draw(cfg, objective, held_out)
         scores = objective.scores(held_out, cfg.num_scored)
-    card = write_card(folder, {**facts, "scores": scores})
-    if "bench" in cfg.part:
-        write_card(folder, {**facts, "scores": scores, "bench": _benched(cfg, folder)})
+    bench = {"bench": _benched(cfg, folder)} if "bench" in cfg.part else {}
+    card = write_card(folder, {**facts, "scores": scores, **bench})
     print(f"{cfg.part.name}: {scores}\ncard: {card}\npicture: {picture}")
     return folder
 

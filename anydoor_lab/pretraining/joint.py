@@ -21,11 +21,7 @@ from anydoor_lab.diffusion.timesteps import adaptive_timesteps
 from anydoor_lab.draws import generator
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.embedded import locate
-from anydoor_lab.models.joint import (
-    EXTRACTORS,
-    PROJECTORS,
-    JointAnyDoor,
-)
+from anydoor_lab.models.joint import EXTRACTORS, PROJECTORS, JointAnyDoor
 from anydoor_lab.pipeline import AnyDoorPipeline
 from anydoor_lab.pretraining.frames import sheet
 from anydoor_lab.pretraining.pool import FramePool
