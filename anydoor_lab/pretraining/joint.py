@@ -22,6 +22,7 @@ from anydoor_lab.draws import generator
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.embedded import locate
 from anydoor_lab.models.joint import EXTRACTORS, PROJECTORS, JointAnyDoor
+from anydoor_lab.models.unet import attending_everywhere
 from anydoor_lab.pipeline import AnyDoorPipeline
 from anydoor_lab.pretraining.frames import sheet
 from anydoor_lab.pretraining.pool import FramePool
@@ -119,7 +120,8 @@ class JointNetwork(nn.Module):
             widths: channels of the encoders' features, by extractor.
         """
         unet = UNet2DConditionModel.from_pretrained(locate(base), subfolder="unet", **FULL)
-        return cls(unet, DetailExtractor.copied_from(unet, stem_channels), widths)
+        detail_extractor = DetailExtractor.copied_from(unet, stem_channels)
+        return cls(attending_everywhere(unet), detail_extractor, widths)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> JointNetwork:
