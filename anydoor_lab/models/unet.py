@@ -95,28 +95,6 @@ def run_middle(
     return block(sample, time, **context)
 
 
-def attending_everywhere(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """The same function with cross-attention blocks, as yet the identity, where `unet` has none.
-
-    A tiny base leaves attention out at its largest maps; what places objects needs it there.
-    """
-    config = dict(unet.config)
-    for name in ("down_block_types", "up_block_types"):
-        config[name] = [_with_attention(kind) for kind in config[name]]
-    larger = type(unet).from_config(config)
-    known = unet.state_dict()
-    larger.load_state_dict(known, strict=False)
-    for name, tensor in larger.state_dict().items():
-        if name not in known and ".proj_out." in name:
-            tensor.zero_()
-    return larger
-
-
-def _with_attention(kind: str) -> str:
-    """The name of the UNet block of `kind` that has cross-attention."""
-    return kind if kind.startswith("CrossAttn") else f"CrossAttn{kind}"
-
-
 class TokenProjection(nn.Linear):
     """A linear layer that keeps its output with an input that has a dictionary `projections`.
 

@@ -22,7 +22,6 @@ from anydoor_lab.draws import generator
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.embedded import locate
 from anydoor_lab.models.joint import EXTRACTORS, PROJECTORS, JointAnyDoor
-from anydoor_lab.models.unet import attending_everywhere
 from anydoor_lab.pipeline import AnyDoorPipeline
 from anydoor_lab.pretraining.frames import sheet
 from anydoor_lab.pretraining.pool import FramePool
@@ -46,6 +45,7 @@ class JointSamples:
         collages: relative frequency by name.
         extractors: relative frequencies of `CHOICES`.
         remove_background: share of the samples whose id_image is cut out.
+        variations: relative frequencies of the pairs' variations.
     """
 
     def __init__(
@@ -58,15 +58,17 @@ class JointSamples:
         collages: dict[str, float],
         extractors: Sequence[float],
         remove_background: float,
+        variations: dict[str, float],
         **_needed: Path,
     ) -> None:
         self.seed, self.remove_background = seed, remove_background
         self.world, self.settings, self.edge_px = frames.world, settings, edge_px
+        shown = frames.world.varied(variations)
         self.names, self.collage_weights = list(collages), _shares(collages.values())
         self.extractor_weights = _shares(extractors)
         self.streams = {
             (name, cut_out): PairStream(
-                frames.world,
+                shown,
                 Conditioner(
                     **settings,
                     remove_background=cut_out,
@@ -120,8 +122,7 @@ class JointNetwork(nn.Module):
             widths: channels of the encoders' features, by extractor.
         """
         unet = UNet2DConditionModel.from_pretrained(locate(base), subfolder="unet", **FULL)
-        detail_extractor = DetailExtractor.copied_from(unet, stem_channels)
-        return cls(attending_everywhere(unet), detail_extractor, widths)
+        return cls(unet, DetailExtractor.copied_from(unet, stem_channels), widths)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> JointNetwork:
