@@ -14,7 +14,7 @@ from anydoor_lab.configs import door
 from anydoor_lab.pair import check_choice
 
 if TYPE_CHECKING:
-    from anydoor_lab.models.official.checkpoint import Component, Source
+    from anydoor_lab.models.official.checkpoint import Component
 
 LAYOUTS = ("diffusers", "official")
 

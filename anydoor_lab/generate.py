@@ -21,6 +21,7 @@ def main(cfg: DictConfig) -> None:
     pair = read_pair(cfg)
 
     from anydoor_lab import loading
+    from anydoor_lab.diffusion.presets import PRESETS
 
     loading.silence_libraries()
     source = cfg.run or loading.EMBEDDED
@@ -28,7 +29,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.get("idx"):
         loading.need_extractor(pipeline, source, cfg.idx)
     pipeline = loading.place(pipeline, cfg.device)
-    names = ("num_proposals", "num_inference_steps", "guidance_scale", "seed", "blend")
+    names = ("num_proposals", "num_inference_steps", "guidance_scale", "seed", "blend", "preset")
     placed = pipeline(
         pair.reference,
         pair.scene,
@@ -39,6 +40,8 @@ def main(cfg: DictConfig) -> None:
         output_type="np",
         **{name: cfg[name] for name in names},
     )
+    if cfg.preset != "exact":
+        print(f"preset   {cfg.preset}: {PRESETS[cfg.preset].says}")
     for path, image in zip(outputs, placed.images, strict=True):
         write_png(path, image)
         print(f"picture  {path}")

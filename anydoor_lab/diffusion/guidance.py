@@ -6,7 +6,7 @@ their projections in the first, detail maps once for all seeds of a pair.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +106,7 @@ class BoundDenoiser:
         self._repeated: dict[tuple[int, int, bool], torch.Tensor] = {}
 
     def __call__(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """eps (B * K, 4, h, w) of `x` at `t` (B * K,), the same for all."""
+        """Eps (B * K, 4, h, w) of `x` at `t` (B * K,), the same for all."""
         step = int(t[0])
         guided = self._guided(step)
         rows = len(self.tokens) if guided else self.pairs

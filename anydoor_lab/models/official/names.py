@@ -180,7 +180,10 @@ def vae_table(blocks: Blocks) -> list[Rename]:
         sides += (("decoder.up_blocks", "decoder.up", up, "upsample", blocks.layers + 1),)
         for ours, theirs, number, change, layers in sides:
             for layer in range(layers):
-                here, there = f"{ours}.{level}.resnets.{layer}.", f"{theirs}.{number}.block.{layer}."
+                here, there = (
+                    f"{ours}.{level}.resnets.{layer}.",
+                    f"{theirs}.{number}.block.{layer}.",
+                )
                 table += [(f"{here}conv_shortcut.", f"{there}nin_shortcut."), (here, there)]
             here = f"{ours}.{level}.{change}rs.0.conv."
             table.append((here, f"{theirs}.{number}.{change}.conv."))

@@ -154,13 +154,11 @@ def id_config(shapes: Shapes, heads: Heads) -> dict[str, Any]:
     places, width = shapes["model.pos_embed"][1:]
     patch = shapes["model.patch_embed.proj.weight"][-1]
     swiglu = "model.blocks.0.mlp.w12.weight" in shapes
-    # SwiGLU's own width follows from the ratio: two thirds of 4
-    ratio = 4 if swiglu else shapes["model.blocks.0.mlp.fc1.weight"][0] / width
     encoder = {
         "hidden_size": width,
         "num_hidden_layers": shapes.count(r"model\.blocks\.(\d+)\."),
         "num_attention_heads": max(1, width // heads.dino_channels),
-        "mlp_ratio": ratio,
+        "mlp_ratio": _mlp_ratio(shapes, width, swiglu=swiglu),
         "use_swiglu_ffn": swiglu,
         "patch_size": patch,
         "image_size": patch * math.isqrt(places - 1),
@@ -170,6 +168,17 @@ def id_config(shapes: Shapes, heads: Heads) -> dict[str, Any]:
         "cross_attention_dim": shapes["projector.weight"][0],
         "interpolate_offset": INTERPOLATE_OFFSET,
     }
+
+
+def _mlp_ratio(shapes: Shapes, width: int, *, swiglu: bool) -> int:
+    """Of DINOv2's feed-forward; SwiGLU has two thirds of it, rounded up to a multiple of 8."""
+    name = f"model.blocks.0.mlp.{'w3' if swiglu else 'fc2'}.weight"
+    inner = shapes[name][1]
+    for ratio in range(1, 17):
+        wide = width * ratio
+        if inner == ((int(wide * 2 / 3) + 7) // 8 * 8 if swiglu else wide):
+            return ratio
+    raise ValueError(f"{shapes.prefix}{name} has {inner} columns: no whole multiple of {width}")
 
 
 def shapes_of(shapes: Mapping[str, tuple[int, ...]], component: str) -> Shapes:
