@@ -100,9 +100,13 @@ def build_eval_settings(cfg: DictConfig) -> EvalSettings:
 def build_judged(cfg: DictConfig) -> Judged:
     """The judges of this scale."""
     from anydoor_lab.evaluation import Judged
-    from anydoor_lab.models.embedded import locate
+    from anydoor_lab.models.sources import obtain
 
-    judges = {name: locate(source) for name, source in plain(cfg.model.judges).items() if source}
+    judges = {
+        name: str(obtain(source, setting=f"model.judges.{name}"))
+        for name, source in plain(cfg.model.judges).items()
+        if source
+    }
     return Judged.load(**judges, crop=cfg.eval.crop)
 
 
