@@ -114,7 +114,8 @@ def _from_hub(name: str, parts: Sequence[str], download: bool) -> tuple[Path, st
     except RepositoryNotFoundError:
         return fetched, "no such hub repository"
     except LocalEntryNotFoundError:
-        return fetched, "not in the hub's cache, and the hub cannot be reached"
+        unreached = ", and the hub cannot be reached" if download else ""
+        return fetched, f"not in the hub's cache{unreached}"
     except (HfHubHTTPError, OSError) as error:
         return fetched, f"the hub answered: {str(error).splitlines()[0]}"
     return fetched, ""
