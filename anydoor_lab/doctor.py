@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from anydoor_lab.configs import conf_dir, door
+from anydoor_lab.provenance import available_memory
 
 NEEDED = "tiny"
 """The scale that must run: its networks are inside the package."""
@@ -73,16 +74,9 @@ def machine_rows() -> list[tuple[str, str]]:
         rows.append((f"cuda:{number}", f"{name}, {gigabytes(free)} of {gigabytes(total)} free"))
     if not torch.cuda.is_available():
         rows.append(("GPU", "none; model=tiny runs without, model=sd21 trains on a GPU only"))
-    rows.append(("memory free", free_memory()))
+    rows.append(("memory free", gigabytes(available_memory())))
     rows.append(("disk free", f"{gigabytes(shutil.disk_usage(Path.cwd()).free)} in this folder"))
     return rows
-
-
-def free_memory() -> str:
-    """The memory that can be had without swapping, as Linux reports it."""
-    path = Path("/proc/meminfo")
-    found = re.search(r"MemAvailable:\s+(\d+) kB", path.read_text()) if path.is_file() else None
-    return gigabytes(int(found[1]) * 1024) if found else "unknown"
 
 
 def gigabytes(count: float) -> str:

@@ -212,6 +212,7 @@ def _joint_pipeline(folder: Path) -> AnyDoorPipeline:
 
 def _run_pipeline(folder: Path) -> AnyDoorPipeline:
     from anydoor_lab.checkpoint import load_named, newest_checkpoint
+    from anydoor_lab.models.precision import round_frozen
     from anydoor_lab.runs import Run, read_config
 
     config = read_config(folder)
@@ -221,6 +222,7 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
         raise ValueError(f"{folder} has no checkpoint yet; train it to its first one")
     pipeline = build_pipeline(cfg)
     model = pipeline.model.freeze(cfg.train.trained)
+    round_frozen(model, cfg.train.get("frozen_precision", "fp32"))
     check_frozen(model, checkpoint)
     trained = {f"model.{n}": p for n, p in model.named_parameters() if p.requires_grad}
     load_named(trained, checkpoint.tensors["ema"], str(checkpoint.path))
@@ -231,7 +233,8 @@ def frozen_fingerprint(model: AnyDoor) -> str:
     """What tells the networks that training leaves alone from others."""
     from anydoor_lab.checkpoint import fingerprint
 
-    return fingerprint({n: p for n, p in model.named_parameters() if not p.requires_grad})
+    frozen = {n: p.float() for n, p in model.named_parameters() if not p.requires_grad}
+    return fingerprint(frozen)
 
 
 def check_frozen(model: AnyDoor, checkpoint: Checkpoint) -> None:
