@@ -104,7 +104,7 @@ class TrainingState:
         what = str(checkpoint.path)
         load_named(self.trained, checkpoint.tensors["weights"], what)
         load_named(self.averaged_tensors(), checkpoint.tensors["ema"], what)
-        state: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
+        state: dict[int, dict[str, Any]] = defaultdict(dict)
         for name, tensor in checkpoint.tensors["optimizer"].items():
             index, key = name.split(".", 1)
             counted = key == "step" and not tensor.is_floating_point()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from diffusers.hooks.layerwise_casting import apply_layerwise_casting_hook
@@ -54,6 +55,7 @@ def checked_precision(precision: str) -> torch.dtype:
 def recompute_activations(model: nn.Module) -> None:
     """Let every block that is trained compute its activations again in the backward pass."""
     again = partial(checkpoint, use_reentrant=False)
+    block: Any
     for block in model.modules():
         trained = any(p.requires_grad for p in block.parameters())
         if trained and hasattr(block, "gradient_checkpointing") and hasattr(block, "resnets"):
