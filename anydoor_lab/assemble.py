@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from anydoor_lab.configs import leaf, plain
 from anydoor_lab.pair import check_choice
+from anydoor_lab.provenance import available_memory
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -70,9 +71,14 @@ def build_objective(cfg: DictConfig, pipeline: AnyDoorPipeline) -> DiffusionLoss
     """What is trained: the pipeline's networks under the diffusion loss."""
     from anydoor_lab.diffusion.loss import DiffusionLoss
     from anydoor_lab.diffusion.schedule import Schedule
+    from anydoor_lab.models.precision import recompute_activations, store_frozen
 
+    model = pipeline.model.freeze(cfg.train.trained)
+    store_frozen(model, cfg.train.frozen_precision)
+    if cfg.train.recompute:
+        recompute_activations(model)
     return DiffusionLoss(
-        pipeline.model.freeze(cfg.train.trained),
+        model,
         Schedule.of(pipeline.scheduler),
         leaf(cfg.ats),
         seed=cfg.seed,
@@ -100,9 +106,13 @@ def build_eval_settings(cfg: DictConfig) -> EvalSettings:
 def build_judged(cfg: DictConfig) -> Judged:
     """The judges of this scale."""
     from anydoor_lab.evaluation import Judged
-    from anydoor_lab.models.embedded import locate
+    from anydoor_lab.models.sources import obtain
 
-    judges = {name: locate(source) for name, source in plain(cfg.model.judges).items() if source}
+    judges = {
+        name: str(obtain(source, setting=f"model.judges.{name}"))
+        for name, source in plain(cfg.model.judges).items()
+        if source
+    }
     return Judged.load(**judges, crop=cfg.eval.crop)
 
 
@@ -128,6 +138,23 @@ def build_accelerator(cfg: DictConfig) -> Accelerator:
     return Accelerator(
         cpu=on_cpus, mixed_precision=PRECISIONS[precision], kwargs_handlers=[patience]
     )
+
+
+def memory_plan(cfg: DictConfig, pipeline: AnyDoorPipeline, accelerator: Accelerator) -> str:
+    """What the training will need on this process's device, in one line."""
+    import torch
+
+    from anydoor_lab.models.footprint import measure_footprint
+
+    # gradient and average of 4 bytes each, and Adam's two moments
+    state = 8 + (2 if cfg.train.optimizer == "adamw8bit" else 8)
+    half, size = cfg.train.precision != "fp32", cfg.model.resolution
+    needed = measure_footprint(pipeline.model, size, half, state)
+    device = accelerator.device
+    on_gpu = device.type == "cuda"
+    free = torch.cuda.mem_get_info(device)[0] if on_gpu else available_memory()
+    batch = max(1, cfg.train.batch_size // accelerator.num_processes)
+    return needed.plan(batch, cfg.train.micro_batches, free + needed.weights, str(device))
 
 
 def build_tracker(cfg: DictConfig, facts: RunFacts) -> Tracker:

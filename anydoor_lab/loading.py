@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,27 +18,37 @@ if TYPE_CHECKING:
 
 EMBEDDED = "embedded:anydoor"
 """The trained network inside the package."""
+KINDS = {
+    ("prediction_type", "v_prediction"): " (the 768 px Stable Diffusion 2.1 predicts v)",
+    ("cross_attention_dim", 768): " (768 is Stable Diffusion 1.x)",
+    ("cross_attention_dim", 2048): " (2048 is SDXL)",
+    ("addition_embed_type", "text_time"): " (text_time is SDXL)",
+}
+"""What a base is likely to be, by a value of its config."""
 
 
 def build_pipeline(cfg: DictConfig) -> AnyDoorPipeline:
     """The networks of `model` and `idx`, starting from `init`.
 
     Raises:
-        ValueError: an embedded network or a folder is missing, or `init=scratch` would leave a
-            random encoder frozen.
+        ValueError: a network is missing or another one than `model` expects, or `init=scratch`
+            would leave a random encoder frozen.
     """
     import torch
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
     from anydoor_lab.models.detail import DetailExtractor
-    from anydoor_lab.models.embedded import locate
+    from anydoor_lab.models.sources import obtain
     from anydoor_lab.pipeline import AnyDoorPipeline
 
     silence_libraries()
     torch.manual_seed(cfg.seed)
     if cfg.init not in ("base", "scratch"):
         return adapted(load_pipeline(cfg.init), cfg)
-    base, vae = locate(cfg.model.base), locate(cfg.model.vae)
+    model = plain(cfg.model)
+    base = obtain(model["base"], ("unet", "scheduler"), "model.base")
+    vae = obtain(model["vae"], (model["vae_subfolder"] or "",), "model.vae")
+    check_base(base, model["expects"])
     unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet", torch_dtype=torch.float32)
     if cfg.init == "scratch":
         if cfg.train.trained != "all":
@@ -55,6 +67,28 @@ def build_pipeline(cfg: DictConfig) -> AnyDoorPipeline:
         num_inference_steps=cfg.model.num_inference_steps,
         guidance_scale=cfg.model.guidance_scale,
     )
+
+
+def check_base(folder: Path, expects: Mapping[str, Any]) -> None:
+    """Refuse a base of another kind than the scale's, judged by its configs alone.
+
+    Args:
+        folder: with `unet/` and `scheduler/`.
+        expects: values by name, of the UNet's config or the scheduler's `prediction_type`.
+
+    Raises:
+        ValueError: the first value that differs.
+    """
+    found = json.loads((folder / "unet" / "config.json").read_text())
+    scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    found["prediction_type"] = scheduler.get("prediction_type", "epsilon")
+    for name, wanted in expects.items():
+        if found.get(name) != wanted:
+            raise ValueError(
+                f"model.base {folder} is another network: its {name} is {found.get(name)}, "
+                f"expected {wanted}{KINDS.get((name, found.get(name)), '')}; give the base that "
+                "this model is for"
+            )
 
 
 def adapted(pipeline: AnyDoorPipeline, cfg: DictConfig) -> AnyDoorPipeline:
@@ -178,6 +212,7 @@ def _joint_pipeline(folder: Path) -> AnyDoorPipeline:
 
 def _run_pipeline(folder: Path) -> AnyDoorPipeline:
     from anydoor_lab.checkpoint import load_named, newest_checkpoint
+    from anydoor_lab.models.precision import round_frozen
     from anydoor_lab.runs import Run, read_config
 
     config = read_config(folder)
@@ -187,6 +222,7 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
         raise ValueError(f"{folder} has no checkpoint yet; train it to its first one")
     pipeline = build_pipeline(cfg)
     model = pipeline.model.freeze(cfg.train.trained)
+    round_frozen(model, cfg.train.get("frozen_precision", "fp32"))
     check_frozen(model, checkpoint)
     trained = {f"model.{n}": p for n, p in model.named_parameters() if p.requires_grad}
     load_named(trained, checkpoint.tensors["ema"], str(checkpoint.path))
@@ -197,7 +233,8 @@ def frozen_fingerprint(model: AnyDoor) -> str:
     """What tells the networks that training leaves alone from others."""
     from anydoor_lab.checkpoint import fingerprint
 
-    return fingerprint({n: p for n, p in model.named_parameters() if not p.requires_grad})
+    frozen = {n: p.float() for n, p in model.named_parameters() if not p.requires_grad}
+    return fingerprint(frozen)
 
 
 def check_frozen(model: AnyDoor, checkpoint: Checkpoint) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -36,6 +37,13 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def available_memory() -> int:
+    """Bytes of memory that can be had without swapping; 0 where the system does not tell."""
+    path = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s+(\d+) kB", path.read_text()) if path.is_file() else None
+    return int(found[1]) * 1024 if found else 0
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

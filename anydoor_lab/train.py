@@ -53,6 +53,7 @@ def train(cfg: DictConfig, run: Run) -> None:
     objective = assemble.build_objective(cfg, pipeline).to(accelerator.device)
     if checkpoint:
         loading.check_frozen(pipeline.model, checkpoint)
+    accelerator.print(assemble.memory_plan(cfg, pipeline, accelerator))
     state = start(objective, settings, accelerator)
     Session(cfg, run, pipeline, state, settings).run_through(stream, checkpoint)
 

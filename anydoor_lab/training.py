@@ -84,7 +84,11 @@ class TrainingState:
         if not self.accelerator.is_main_process:
             return None
         optimizer = self.optimizer.state_dict()["state"]
-        flat = {f"{i}.{k}": v for i, entry in optimizer.items() for k, v in entry.items()}
+        flat = {  # bitsandbytes counts its steps in a plain int
+            f"{i}.{k}": torch.as_tensor(v)
+            for i, entry in optimizer.items()
+            for k, v in entry.items()
+        }
         tensors = {"weights": self.trained, "ema": self.averaged_tensors(), "optimizer": flat}
         scaler = self.accelerator.scaler
         facts = {**facts, "scaler": scaler.state_dict() if scaler else None}
@@ -100,10 +104,11 @@ class TrainingState:
         what = str(checkpoint.path)
         load_named(self.trained, checkpoint.tensors["weights"], what)
         load_named(self.averaged_tensors(), checkpoint.tensors["ema"], what)
-        state: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
+        state: dict[int, dict[str, Any]] = defaultdict(dict)
         for name, tensor in checkpoint.tensors["optimizer"].items():
             index, key = name.split(".", 1)
-            state[int(index)][key] = tensor
+            counted = key == "step" and not tensor.is_floating_point()
+            state[int(index)][key] = tensor.item() if counted else tensor
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": dict(state), "param_groups": groups})
         if self.accelerator.scaler and checkpoint.facts.get("scaler"):
@@ -127,13 +132,33 @@ def start(objective: nn.Module, settings: FitSettings, accelerator: Accelerator)
             f"batch_size {settings.batch_size} cannot be split over {accelerator.num_processes} "
             f"processes x {settings.micro_batches} micro-batches; choose a multiple of {shares}"
         )
-    optimizer = torch.optim.AdamW(
+    optimizer = optimizer_class(settings.optimizer)(
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     wrapped, prepared = accelerator.prepare(objective, optimizer)
     parameters = [p for p in objective.parameters() if p.requires_grad]
     ema = EMAModel(parameters, decay=settings.ema_decay, foreach=True)
     return TrainingState(objective, wrapped, prepared, ema, accelerator)
+
+
+def optimizer_class(name: str) -> Any:
+    """`adamw`, or `adamw8bit` with a quarter of its state (bitsandbytes).
+
+    Raises:
+        ValueError: another name, or bitsandbytes is not installed.
+    """
+    if name == "adamw":
+        return torch.optim.AdamW
+    if name != "adamw8bit":
+        raise ValueError(f"train.optimizer is {name!r}; expected adamw or adamw8bit")
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise ValueError(
+            "train.optimizer=adamw8bit needs bitsandbytes, which is not installed; "
+            "pip install 'anydoor-lab[gpu]', or use train.optimizer=adamw"
+        ) from error
+    return AdamW8bit
 
 
 def fit(

@@ -99,7 +99,8 @@ def test_every_choice_of_every_group_trains_and_is_scored(
 
 
 def test_the_large_scales_settings_train_on_a_folder_of_weights(quick_train: Train) -> None:
-    folder = quick_train("model=sd21", "model.name=sd21", "train.sample_posterior=true")
+    expects = ["model.expects.prediction_type=v_prediction", "model.expects.cross_attention_dim=32"]
+    folder = quick_train("model=sd21", "model.name=sd21", "train.sample_posterior=true", *expects)
     assert json.loads((folder / "scores.json").read_text())["scale"] == "sd21"
 
 

@@ -11,7 +11,6 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from anydoor_lab.models.embedded import locate
 from anydoor_lab.models.idx.tokens import (
     CLIP_MEAN,
     CLIP_STD,
@@ -19,6 +18,7 @@ from anydoor_lab.models.idx.tokens import (
     choose_tokens,
     normalise,
 )
+from anydoor_lab.models.sources import obtain
 
 
 class ClipExtractor(ModelMixin, ConfigMixin):
@@ -43,7 +43,8 @@ class ClipExtractor(ModelMixin, ConfigMixin):
         cls, source: str | Path, cross_attention_dim: int, tokens: TokenChoice = "both"
     ) -> ClipExtractor:
         """Around a pretrained encoder (embedded, folder or hub name), with a fresh projector."""
-        encoder = CLIPVisionModel.from_pretrained(locate(source), dtype=torch.float32)
+        folder = obtain(source, setting="idx.extractor.source")
+        encoder = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32)
         with torch.device("meta"):
             extractor = cls(encoder.config.to_diff_dict(), cross_attention_dim, tokens)
         extractor.encoder = encoder

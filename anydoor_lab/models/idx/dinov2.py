@@ -11,10 +11,17 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 from torch.nn import functional
-from transformers import Dinov2Config, Dinov2Model
+from transformers import (
+    AutoConfig,
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
+)
 from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
 
-from anydoor_lab.models.embedded import locate
 from anydoor_lab.models.idx.tokens import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -22,6 +29,14 @@ from anydoor_lab.models.idx.tokens import (
     choose_tokens,
     normalise,
 )
+from anydoor_lab.models.sources import obtain
+
+FAMILY: dict[str, tuple[Any, Any]] = {
+    "dinov2": (Dinov2Config, Dinov2Model),
+    "dinov2_with_registers": (Dinov2WithRegistersConfig, Dinov2WithRegistersModel),
+    "dinov3_vit": (DINOv3ViTConfig, DINOv3ViTModel),
+}
+"""Config and network by the `model_type` of a checkpoint's config.json."""
 
 
 class OffsetEmbeddings(Dinov2Embeddings):
@@ -53,9 +68,11 @@ class Dinov2Extractor(ModelMixin, ConfigMixin):
     """ID tokens from a DINOv2 vision transformer, after its last layer norm.
 
     At paper scale (giant, 224 px) 1 class token + 256 patch tokens of 1536, projected to 1024.
+    Any size serves, with registers too (which are left out of the tokens), and DINOv3.
 
     Args:
-        encoder_config: keyword arguments of `transformers.Dinov2Config`.
+        encoder_config: keyword arguments of `transformers.Dinov2Config`, or of the class in
+            `FAMILY` that its `model_type` names.
         cross_attention_dim: D of the tokens.
         tokens: G, P or G+P of Table 3.
         interpolate_offset: added to the grid of patches where the position embedding is resized
@@ -71,8 +88,9 @@ class Dinov2Extractor(ModelMixin, ConfigMixin):
         interpolate_offset: float = 0.0,
     ) -> None:
         super().__init__()
-        config = Dinov2Config(**encoder_config)
-        self.encoder = Dinov2Model(config)
+        config_class, network = FAMILY[encoder_config.get("model_type", "dinov2")]
+        config = config_class(**encoder_config)
+        self.encoder = network(config)
         if interpolate_offset:
             self.encoder.embeddings = OffsetEmbeddings(config, interpolate_offset)
         self.projector = nn.Linear(self.encoder.config.hidden_size, cross_attention_dim)
@@ -81,8 +99,16 @@ class Dinov2Extractor(ModelMixin, ConfigMixin):
     def from_encoder(
         cls, source: str | Path, cross_attention_dim: int, tokens: TokenChoice = "both"
     ) -> Dinov2Extractor:
-        """Around a pretrained encoder (embedded, folder or hub name), with a fresh projector."""
-        encoder = Dinov2Model.from_pretrained(locate(source), dtype=torch.float32)
+        """Around a pretrained encoder (embedded, folder or hub name), with a fresh projector.
+
+        Raises:
+            ValueError: it is not there, or neither a DINOv2 nor a DINOv3.
+        """
+        folder = obtain(source, setting="idx.extractor.source")
+        kind = AutoConfig.from_pretrained(folder).model_type
+        if kind not in FAMILY:
+            raise ValueError(f"{source} is a {kind}; expected one of {', '.join(FAMILY)}")
+        encoder = FAMILY[kind][1].from_pretrained(folder, dtype=torch.float32)
         with torch.device("meta"):
             extractor = cls(encoder.config.to_diff_dict(), cross_attention_dim, tokens)
         extractor.encoder = encoder
@@ -93,7 +119,8 @@ class Dinov2Extractor(ModelMixin, ConfigMixin):
         """(B, N, E) frozen features of `id_image` (B, 3, S, S) in [0, 1]."""
         pixels = normalise(id_image, IMAGENET_MEAN, IMAGENET_STD)
         hidden = self.encoder(pixels).last_hidden_state
-        return choose_tokens(hidden[:, :1], hidden[:, 1:], self.config.tokens)
+        first_patch = 1 + getattr(self.encoder.config, "num_register_tokens", 0)
+        return choose_tokens(hidden[:, :1], hidden[:, first_patch:], self.config.tokens)
 
     def forward(self, id_image: torch.Tensor) -> torch.Tensor:
         """ID tokens (B, N, D) of `id_image` (B, 3, S, S) in [0, 1]."""

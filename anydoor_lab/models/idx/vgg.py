@@ -9,11 +9,9 @@ from typing import Any
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from huggingface_hub import hf_hub_download
 from safetensors.torch import load_file
 from torch import nn
 
-from anydoor_lab.models.embedded import locate
 from anydoor_lab.models.idx.tokens import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -21,6 +19,7 @@ from anydoor_lab.models.idx.tokens import (
     choose_tokens,
     normalise,
 )
+from anydoor_lab.models.sources import obtain
 
 _CONVOLUTIONS_PER_STAGE = (2, 2, 3, 3, 3)
 _LAST_OF_STAGE = (2, 7, 14, 21, 28)  # positions among the layers
@@ -58,13 +57,12 @@ def load_vgg16(source: str | Path) -> Vgg16:
             torchvision's parameter names (`timm/vgg16.tv_in1k`).
 
     Raises:
-        ValueError: the weights are not those of a VGG-16.
+        ValueError: the weights are not there, or not those of a VGG-16.
     """
-    place = Path(locate(source))
+    place = obtain(source, setting="idx.extractor.source")
     if (place / "config.json").is_file() and '"Vgg16"' in (place / "config.json").read_text():
         return Vgg16.from_pretrained(place)
-    file = place / "model.safetensors"
-    weights = load_file(file if file.is_file() else hf_hub_download(str(source), file.name))
+    weights = load_file(place / "model.safetensors")
     kept = {name: tensor for name, tensor in weights.items() if name.startswith("features.")}
     if not all(f"features.{index}.weight" in kept for index in _LAST_OF_STAGE):
         raise ValueError(f"{source} holds no VGG-16: its features lack the 13 convolutions")

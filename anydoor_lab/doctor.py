@@ -1,0 +1,137 @@
+"""The door to what is there: `python -m anydoor_lab.doctor`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from tabulate import tabulate
+
+from anydoor_lab.configs import conf_dir, door
+from anydoor_lab.provenance import available_memory
+
+NEEDED = "tiny"
+"""The scale that must run: its networks are inside the package."""
+OK, MISSING = "ok", "missing"
+BLOCKED_BY_EXTRA = {
+    "gpu": "train.optimizer=adamw8bit; pip install 'anydoor-lab[gpu]'",
+    "notebook": "notebooks and widgets; pip install 'anydoor-lab[notebook]'",
+    "sweep": "hydra/launcher=joblib and submitit; pip install 'anydoor-lab[sweep]'",
+}
+
+
+@door("doctor")
+def main(cfg: DictConfig) -> None:
+    """Print libraries, device, weights and space; ends with 1 where the tiny scale cannot run."""
+    libraries, weights = list(library_rows()), list(weight_rows())
+    print(tabulate(libraries, ("library", "installed", "asked for", "", "blocks")), end="\n\n")
+    print(tabulate(machine_rows(), ("machine", "")), end="\n\n")
+    print(tabulate(weights, ("network", "source", "found", "blocks")))
+    broken = [row[0] for row in libraries if row[3] != OK and row[4] == "everything"]
+    broken += [f"{row[0]}: {row[2]}" for row in weights if blocks_all(row)]
+    if broken:
+        sys.exit(f"the {NEEDED} scale cannot run: {', '.join(broken)}")
+
+
+def blocks_all(row: tuple[str, ...]) -> bool:
+    """Whether a network of the scale that must run is missing."""
+    return row[0].startswith(f"{NEEDED} ") and row[2].startswith(MISSING)
+
+
+def library_rows() -> Iterator[tuple[str, str, str, str, str]]:
+    """(name, installed version, bounds, `ok` or what is wrong, what it blocks) of what
+    `pyproject.toml` names; the libraries of tests and development are left out."""
+    from packaging.requirements import Requirement
+
+    for text in requires("anydoor-lab") or ():
+        need = Requirement(text)
+        extra = re.search(r"extra == ['\"](\w+)['\"]", str(need.marker or ""))
+        if extra and extra[1] in ("test", "dev"):
+            continue
+        try:
+            found = version(need.name)
+            state = OK if need.specifier.contains(found, prereleases=True) else "outside"
+        except PackageNotFoundError:
+            found, state = "-", MISSING
+        blocked = BLOCKED_BY_EXTRA.get(extra[1], extra[1]) if extra else "everything"
+        yield need.name, found, str(need.specifier), state, "" if state == OK else blocked
+
+
+def machine_rows() -> list[tuple[str, str]]:
+    """Device, memory and disk."""
+    import torch
+
+    rows = [("processor", f"{torch.get_num_threads()} threads")]
+    for number in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(number)
+        name = torch.cuda.get_device_name(number)
+        rows.append((f"cuda:{number}", f"{name}, {gigabytes(free)} of {gigabytes(total)} free"))
+    if not torch.cuda.is_available():
+        rows.append(("GPU", "none; model=tiny runs without, model=sd21 trains on a GPU only"))
+    rows.append(("memory free", gigabytes(available_memory())))
+    rows.append(("disk free", f"{gigabytes(shutil.disk_usage(Path.cwd()).free)} in this folder"))
+    return rows
+
+
+def gigabytes(count: float) -> str:
+    """A number of bytes in GB of 10^9."""
+    return f"{count / 1e9:.1f} GB"
+
+
+def weight_rows() -> Iterator[tuple[str, str, str, str]]:
+    """(scale and network, source, where it was found, what is blocked without it) of conf/model."""
+    from anydoor_lab.models.sources import MissingError, obtain
+
+    for path in sorted((conf_dir() / "model").glob("*.yaml"), reverse=True):
+        model: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        for name, source, parts, blocked in networks(model):
+            shown = " or ".join(source) if isinstance(source, list) else source
+            try:
+                found = where(source, obtain(source, parts, download=False))
+            except (MissingError, ValueError) as error:
+                reason = re.search(r"\(([^()]*)\); download", str(error))
+                found = f"{MISSING}: {reason[1] if reason else error}"
+            missing = found.startswith(MISSING)
+            yield f"{path.stem} {name}", shown, found, blocked if missing else ""
+
+
+def networks(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...], str]]:
+    """(name, source, parts of its folder, the command that needs it) of a conf/model file."""
+    own = "" if model["name"] == NEEDED else f" model={model['name']}"
+    vae = model["base"] if model["vae"] == "${model.base}" else model["vae"]
+    yield "base", model["base"], ("unet", "scheduler"), f"train{own} init=base"
+    yield "vae", vae, (model["vae_subfolder"] or "",), f"train{own}"
+    for name, source in model["encoders"].items():
+        choices = ",".join(sorted(file.stem for file in idx_files(name)))
+        yield name, source, ("",), f"train{own} idx={choices}"
+    for name, source in model["judges"].items():
+        if source:
+            yield f"judge {name}", source, ("",), f"scores of train and evaluate{own}"
+
+
+def idx_files(encoder: str) -> Iterator[Path]:
+    """The files of conf/idx that take this encoder, directly or through another file."""
+    files = sorted((conf_dir() / "idx").glob("*.yaml"))
+    for path in files:
+        text = path.read_text()
+        if f"${{model.encoders.{encoder}}}" in text or f"defaults: [{encoder}," in text:
+            yield path
+
+
+def where(source: Any, folder: Path) -> str:
+    """`embedded`, `hub cache` or `folder`, and the folder."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    if str(source).startswith("embedded:"):
+        return "embedded"
+    return f"{'hub cache' if folder.is_relative_to(HF_HUB_CACHE) else 'folder'} {folder}"
+
+
+if __name__ == "__main__":
+    main()
