@@ -1,0 +1,76 @@
+"""What each condition decides: take it from another object, throughout or from a step on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from anydoor_lab.diffusion.sampler import Denoised, sample_ddim, spaced_timesteps
+from anydoor_lab.diffusion.schedule import Schedule
+from anydoor_lab.pipeline import AnyDoorPipeline, Prepared, bind_conditioning
+
+
+def swap(tokens_of: Prepared, details_of: Prepared) -> Prepared:
+    """ID tokens of one object with collage and shape mask of another, pair by pair.
+
+    The detail extractor hears the tokens as well (as in the released code), so the detail maps are
+    those of `details_of` as the tokens of `tokens_of` make them.
+
+    Raises:
+        ValueError: the two hold different numbers of pairs or another resolution.
+    """
+    _check_alike(tokens_of, details_of)
+    return replace(tokens_of, hint=details_of.hint)
+
+
+@torch.no_grad()
+def denoise_switched(
+    pipeline: AnyDoorPipeline,
+    first: Prepared,
+    then: Prepared,
+    step: int,
+    seed: int = 0,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
+) -> Iterator[Denoised]:
+    """Yield the DDIM steps of the same noise under `first` for `step` steps, `then` for the rest.
+
+    Step 0 is `then` alone, the number of steps `first` alone: what early and late steps decide
+    (Sec. 3.4).
+
+    Args:
+        pipeline: its networks, schedule and defaults.
+        first, then: conditions from `AnyDoorPipeline.prepare` or `swap`.
+        step: steps under `first`.
+        seed, num_inference_steps, guidance_scale: as in a call.
+
+    Raises:
+        ValueError: `step` is not among the steps, or the two do not fit together.
+    """
+    _check_alike(first, then)
+    config, scheduler = pipeline.config, pipeline.scheduler.config
+    steps = int(num_inference_steps or config.num_inference_steps)
+    if not 0 <= step <= steps:
+        raise ValueError(f"step is {step}; expected 0 to {steps}, the number of steps")
+    guidance = config.guidance_scale if guidance_scale is None else guidance_scale
+    schedule = Schedule.of(pipeline.scheduler)
+    timesteps = spaced_timesteps(steps, len(schedule), scheduler.timestep_spacing)
+    early, late = (
+        bind_conditioning(pipeline.model, schedule, one, 1, guidance) for one in (first, then)
+    )
+    switched = timesteps[step] if step < steps else -1
+
+    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return (late if int(t[0]) <= switched else early)(x, t)
+
+    last = 1.0 if scheduler.set_alpha_to_one else float(schedule.alphas_cumprod[0])
+    noise = pipeline._noise(first.resolution, [[seed]] * len(first.tokens))
+    yield from sample_ddim(denoise, noise, timesteps, schedule, last)
+
+
+def _check_alike(first: Prepared, second: Prepared) -> None:
+    if first.hint.shape != second.hint.shape or len(first.tokens) != len(second.tokens):
+        seen = f"hints of {tuple(first.hint.shape)} and {tuple(second.hint.shape)}"
+        raise ValueError(f"{seen}; expected as many pairs at the same resolution")
