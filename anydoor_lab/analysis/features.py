@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
 from anydoor_lab.draws import generator
@@ -67,7 +68,7 @@ def features(extractor: IdExtractor, id_images: np.ndarray) -> np.ndarray:
     weight = extractor.projector.weight
     images = torch.from_numpy(id_images).to(device=weight.device, dtype=weight.dtype)
     tokens = torch.cat([extractor.features(part) for part in images.split(BATCH)])
-    return torch.nn.functional.normalize(tokens.float(), dim=2).cpu().numpy()
+    return functional.normalize(tokens.float(), dim=2).cpu().numpy()
 
 
 def similarity(queries: np.ndarray, gallery: np.ndarray, compared: Compared) -> np.ndarray:
@@ -82,11 +83,11 @@ def similarity(queries: np.ndarray, gallery: np.ndarray, compared: Compared) -> 
     first, second = torch.from_numpy(queries), torch.from_numpy(gallery)
     if compared == "tokens":
         return np.concatenate(list(_best_matches(first, second)))
-    parts = [slice(0, 1)] if compared == "global" else [slice(0, 1), slice(1, None)]
-    means = [(q[:, p].mean(dim=1), g[:, p].mean(dim=1)) for p in parts for q, g in [(first, second)]
-             if q[:, p].shape[1]]  # fmt: skip
-    unit = [[torch.nn.functional.normalize(side, dim=1) for side in both] for both in means]
-    return torch.stack([q @ g.T for q, g in unit]).mean(dim=0).numpy()
+    alike = first[:, 0] @ second[:, 0].T
+    if compared == "pooled" and first.shape[1] > 1:
+        means = [functional.normalize(side[:, 1:].mean(dim=1), dim=1) for side in (first, second)]
+        alike = (alike + means[0] @ means[1].T) / 2
+    return alike.numpy()
 
 
 def retrieval(similarities: np.ndarray) -> Interval:
