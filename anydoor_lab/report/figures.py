@@ -109,6 +109,45 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], caption: Caption, smooth: int
     return figure
 
 
+def timestep_curves(
+    t: np.ndarray,
+    panels: Mapping[str, Mapping[str, np.ndarray]],
+    caption: Caption,
+    ylabel: str,
+    stepped: bool = False,
+) -> Figure:
+    """Curves over the timesteps, in the order of denoising: noise on the left, picture right.
+
+    Args:
+        t: (T,) timesteps.
+        panels: a panel's title to its lines, name to (T,) values; all share the value axis.
+        caption: as in `compare_runs`.
+        ylabel: of the values.
+        stepped: draw steps, as of a histogram whose bins have their centres at `t`.
+
+    Raises:
+        ValueError: there is no panel.
+    """
+    if not panels:
+        raise ValueError("there is no panel to draw; give at least one")
+    figure, drawn = _panels(len(panels), 3.1, sharey=True)
+    for axes, (name, lines) in zip(drawn, panels.items(), strict=True):
+        for number, (line, values) in enumerate(lines.items()):
+            style = {"color": _colours(number + 1)[-1], "linestyle": ("-", *LINES)[number % 6]}
+            draw = "steps-mid" if stepped else "default"
+            axes.plot(t, values, label=line, linewidth=1.6, drawstyle=draw, **style)
+        axes.set(xlabel="timestep t (early → late)", title=name)
+        axes.title.set_fontsize(10)
+        axes.invert_xaxis()
+        axes.grid(color="#dddddd", linewidth=0.6)
+        if len(lines) > 1:
+            axes.legend(frameon=False, fontsize=8)
+    drawn[0].set_ylabel(ylabel)
+    drawn[0].set_ylim(bottom=0)
+    _caption(figure, caption)
+    return figure
+
+
 def _panels(number: int, height_in: float, sharey: bool) -> tuple[Figure, Sequence[Axes]]:
     figure = Figure(figsize=(9, height_in), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
