@@ -146,6 +146,19 @@ def test_swapping_takes_tokens_here_and_the_hint_there(prepared: list[Prepared])
         swapping.swap(prepared[0], replace(prepared[1], hint=prepared[1].hint[:, :, :8]))
 
 
+def test_decided_shares_are_zero_at_the_first_result_and_one_at_the_last() -> None:
+    drawn = generator(0, 0, "crops").integers(0, 256, (2, 3, 32, 32, 3), np.uint8)
+    shares = swapping.decided_shares(np.stack([drawn[0], drawn[0], drawn[1]]))
+    assert set(shares) == {"structure", "details", "colour"}
+    for share in shares.values():
+        assert np.allclose(share, [0, 0, 1])
+    brighter = (
+        np.full((3, 1, 16, 16, 3), 100, np.uint8) + np.uint8([0, 40, 80])[:, None, None, None, None]
+    )
+    assert 0.4 < swapping.decided_shares(brighter)["structure"][1] < 0.6
+    assert swapping.decided_shares(brighter)["details"][1] == pytest.approx(0, abs=1e-6)
+
+
 def test_timestep_shares_show_what_each_variation_trains() -> None:
     adaptive = partial(adaptive_timesteps, mass=0.75)
     shares = timesteps.timestep_shares(adaptive, ["video", "still", "multiview"], bins=2)

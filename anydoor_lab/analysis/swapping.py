@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import cv2
+import numpy as np
 import torch
 
 from anydoor_lab.diffusion.sampler import Denoised, sample_ddim, spaced_timesteps
@@ -68,6 +70,32 @@ def denoise_switched(
     last = 1.0 if scheduler.set_alpha_to_one else float(schedule.alphas_cumprod[0])
     noise = pipeline._noise(first.resolution, [[seed]] * len(first.tokens))
     yield from sample_ddim(denoise, noise, timesteps, schedule, last)
+
+
+def decided_shares(results: np.ndarray) -> dict[str, np.ndarray]:
+    """How far each result has gone from the first one to the last, 0 to 1, (K,) by what is looked
+    at: `structure` (coarse lightness), `details` (the rest of the lightness) and `colour`.
+
+    Of results switched at rising steps it tells what the steps before the switch had decided.
+
+    Args:
+        results: (K, B, R, R, 3) uint8; the first are B results of one condition alone, the last
+            those of the other alone.
+    """
+    looks = [[_looks(crop) for crop in row] for row in results]
+    shares = {}
+    for name in ("structure", "details", "colour"):
+        values = np.array([[look[name] for look in row] for row in looks], np.float64)
+        way = values[-1] - values[0]
+        gone = (way * (values - values[0])).sum(axis=tuple(range(1, values.ndim)))
+        shares[name] = gone / max(float((way**2).sum()), 1e-12)
+    return shares
+
+
+def _looks(crop: np.ndarray) -> dict[str, np.ndarray]:
+    lab = cv2.cvtColor(crop.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    coarse = cv2.GaussianBlur(lab[..., 0], (0, 0), sigmaX=len(crop) / 16)
+    return {"structure": coarse, "details": lab[..., 0] - coarse, "colour": lab[..., 1:]}
 
 
 def _check_alike(first: Prepared, second: Prepared) -> None:

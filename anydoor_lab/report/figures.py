@@ -120,7 +120,8 @@ def timestep_curves(
 
     Args:
         t: (T,) timesteps.
-        panels: a panel's title to its lines, name to (T,) values; all share the value axis.
+        panels: a panel's title to its lines, name to (T,) values; all panels share the value axis
+            and the names, which stand in one legend.
         caption: as in `compare_runs`.
         ylabel: of the values.
         stepped: draw steps, as of a histogram whose bins have their centres at `t`.
@@ -130,21 +131,19 @@ def timestep_curves(
     """
     if not panels:
         raise ValueError("there is no panel to draw; give at least one")
-    figure, drawn = _panels(len(panels), 3.1, sharey=True)
+    figure, drawn = _panels(len(panels), 3.4, sharey=True)
     for axes, (name, lines) in zip(drawn, panels.items(), strict=True):
         for number, (line, values) in enumerate(lines.items()):
             style = {"color": _colours(number + 1)[-1], "linestyle": ("-", *LINES)[number % 6]}
             draw = "steps-mid" if stepped else "default"
             axes.plot(t, values, label=line, linewidth=1.6, drawstyle=draw, **style)
-        axes.set(xlabel="timestep t (early → late)", title=name)
-        axes.title.set_fontsize(10)
+        axes.set_xlabel("timestep t (early → late)")
+        axes.set_title(name, fontsize=10)
         axes.invert_xaxis()
         axes.grid(color="#dddddd", linewidth=0.6)
-        if len(lines) > 1:
-            axes.legend(frameon=False, fontsize=8)
     drawn[0].set_ylabel(ylabel)
     drawn[0].set_ylim(bottom=0)
-    _caption(figure, caption)
+    _caption(figure, caption, list(zip(*drawn[0].get_legend_handles_labels(), strict=True)))
     return figure
 
 

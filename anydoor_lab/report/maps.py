@@ -40,7 +40,7 @@ def heat_over(
     colours = (255 * colormaps[HEAT](shares)[..., :3]).astype(np.uint8)
     blocks = cv2.resize(colours, (side_px, side_px), interpolation=cv2.INTER_NEAREST)
     grey = cv2.cvtColor(resized(picture, side_px, side_px), cv2.COLOR_RGB2GRAY)[..., None]
-    return np.rint(0.7 * blocks + 0.3 * grey).astype(np.uint8)
+    return np.rint(0.6 * blocks + 0.4 * grey).astype(np.uint8)
 
 
 def framed(picture: np.ndarray) -> np.ndarray:
