@@ -152,11 +152,9 @@ def test_decided_shares_are_zero_at_the_first_result_and_one_at_the_last() -> No
     assert set(shares) == {"structure", "details", "colour"}
     for share in shares.values():
         assert np.allclose(share, [0, 0, 1])
-    brighter = (
-        np.full((3, 1, 16, 16, 3), 100, np.uint8) + np.uint8([0, 40, 80])[:, None, None, None, None]
-    )
+    greys = np.uint8([100, 140, 180]).reshape(3, 1, 1, 1, 1)
+    brighter = np.broadcast_to(greys, (3, 1, 16, 16, 3))
     assert 0.4 < swapping.decided_shares(brighter)["structure"][1] < 0.6
-    assert swapping.decided_shares(brighter)["details"][1] == pytest.approx(0, abs=1e-6)
 
 
 def test_timestep_shares_show_what_each_variation_trains() -> None:

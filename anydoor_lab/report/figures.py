@@ -103,7 +103,7 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], caption: Caption, smooth: int
         axes.set_title(name, fontsize=10)
         _number_axes(axes)
         if len(keys) > 1:
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend(framealpha=0.8, edgecolor="none", fontsize=8)
     panels[0].set_ylabel("loss")
     _caption(figure, caption)
     return figure
