@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
+from diffusers.pipelines.pipeline_utils import StableDiffusionMixin
 from PIL import Image
 
 from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.collage import Collage, named_collage
 from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning, Shape
+from anydoor_lab.conditioning.official import OfficialConditioner
 from anydoor_lab.conditioning.placement import BLENDS, Blend, paste
-from anydoor_lab.diffusion.guidance import guide
-from anydoor_lab.diffusion.sampler import Denoised, sample_ddim, spaced_timesteps
+from anydoor_lab.diffusion.guidance import BoundDenoiser, Prepared
+from anydoor_lab.diffusion.presets import named_preset, solver_scheduler
+from anydoor_lab.diffusion.sampler import Denoised, sample_by, sample_ddim, spaced_timesteps
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.draws import generator
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.idx import clip, dinov2, vgg  # noqa: F401  from_pretrained must know them
 from anydoor_lab.models.idx.tokens import IdExtractor
+from anydoor_lab.models.unet import keep_projections
 from anydoor_lab.pair import Picture, check_choice, make_pair
 
 SHAPES = ("box", "mask")
 OUTPUT_TYPES = ("pil", "np")
+PREPROCESSINGS = ("default", "official")
+CHUNK_ROWS = 16
+"""Detail maps computed at once on a GPU, the two halves of the guidance counted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,24 +52,7 @@ class Placed:
     conditioning: Conditioning
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
-    """What the denoising steps need of B pairs, whatever the seeds, steps and guidance.
-
-    Args:
-        tokens: (B, N, D) ID tokens.
-        unconditional: (1, N, D) tokens of an all-zero id_image.
-        hint: (B, C, h, w) embedded collage and shape mask.
-        resolution: R.
-    """
-
-    tokens: torch.Tensor
-    unconditional: torch.Tensor
-    hint: torch.Tensor
-    resolution: int
-
-
-class AnyDoorPipeline(DiffusionPipeline):
+class AnyDoorPipeline(DiffusionPipeline, StableDiffusionMixin):
     """Puts the object of a reference into a marked place of a scene.
 
     Args:
@@ -72,9 +62,12 @@ class AnyDoorPipeline(DiffusionPipeline):
         collage: name of the one of the five collages the weights were trained with.
         collage_settings: keyword arguments of collages by their names.
         num_inference_steps, guidance_scale: defaults of a call.
+        preprocessing: how pairs are shown: `default`, or `official`, as the released code does
+            (inference only; the whole crop is then written back with blend="crop").
     """
 
-    model_cpu_offload_seq = "id_extractor->detail_extractor->unet->vae"
+    # the detail extractor takes turns with the UNet at every step: both stay once they are needed
+    model_cpu_offload_seq = "id_extractor->unet->vae"
 
     def __init__(
         self,
@@ -93,8 +86,10 @@ class AnyDoorPipeline(DiffusionPipeline):
         collage_settings: dict[str, dict[str, Any]] | None = None,
         num_inference_steps: int = 50,
         guidance_scale: float = 5.0,
+        preprocessing: str = "default",
     ) -> None:
         super().__init__()
+        self._zero: tuple[Any, ...] | None = None
         self.register_modules(
             unet=unet,
             vae=vae,
@@ -113,6 +108,7 @@ class AnyDoorPipeline(DiffusionPipeline):
             collage_settings=dict(collage_settings or {}),
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
+            preprocessing=preprocessing,
         )
 
     @property
@@ -120,16 +116,24 @@ class AnyDoorPipeline(DiffusionPipeline):
         """The networks as one model."""
         return AnyDoor(self.unet, self.vae, self.detail_extractor, self.id_extractor)
 
-    def conditioner(self, collage: str | Collage | None = None) -> Conditioner:
+    def conditioner(
+        self, collage: str | Collage | None = None
+    ) -> Conditioner | OfficialConditioner:
         """How this pipeline shows pairs to the model, optionally with another collage.
 
         Raises:
-            ValueError: `collage` is not one of the five names.
+            ValueError: `collage` is not one of the five names, or the pipeline's preprocessing
+                neither default nor official.
         """
+        check_choice("preprocessing", self.config.preprocessing, PREPROCESSINGS)
         names = ("resolution", "id_size", "zoom", "grow", "id_margin", "remove_background")
         settings = {name: self.config[name] for name in names}
         chosen = self.config.collage if collage is None else collage
         own = self.config.collage_settings.get(chosen, {}) if isinstance(chosen, str) else {}
+        if self.config.preprocessing == "official":
+            del settings["remove_background"]
+            other = None if chosen == "hf" else partial(named_collage(chosen), **own)
+            return OfficialConditioner(**settings, collage=other)
         return Conditioner(**settings, collage=partial(named_collage(chosen), **own))
 
     def __call__(
@@ -146,6 +150,7 @@ class AnyDoorPipeline(DiffusionPipeline):
         collage: str | Collage | None = None,
         shape: Shape | None = None,
         blend: Blend = "box",
+        preset: str = "exact",
         output_type: Literal["pil", "np"] = "pil",
         callback_on_step_end: Callable[[Any, int, int, dict[str, Any]], dict[str, Any]]
         | None = None,
@@ -166,6 +171,7 @@ class AnyDoorPipeline(DiffusionPipeline):
             shape: hand on the region's `box` or its `mask` (outline); default: `mask` for a
                 scene_mask, else `box`.
             blend: what is written back: the region's `box`, its `mask`, or the whole `crop`.
+            preset: `exact`, or the approximate `fast` and `draft` (`diffusion.presets`).
             output_type: `pil` or `np`.
             callback_on_step_end: (pipeline, step, t, {"latents": ...}) as in diffusers; what it
                 returns is not read.
@@ -185,14 +191,15 @@ class AnyDoorPipeline(DiffusionPipeline):
         shown = self.conditioner(collage).condition(pair, generator(seed, 0, "collage"), shape)
         seeds = [[seed + k for k in range(num_proposals)]]
         prepared = self.prepare([shown])
-        steps = self.denoise(prepared, seeds, num_inference_steps, guidance_scale)
-        with self.progress_bar(total=self._number_of_steps(num_inference_steps)) as bar:
+        steps = self.denoise(prepared, seeds, num_inference_steps, guidance_scale, preset)
+        with self.progress_bar(total=len(self.timesteps(num_inference_steps, preset))) as bar:
             for denoised in steps:
                 if callback_on_step_end is not None:
                     state = {"latents": denoised.x}
                     callback_on_step_end(self, denoised.step, denoised.t, state)
                 bar.update()
         crops = list(self.decode(denoised.x))
+        self.maybe_free_model_hooks()
         images: list[Any] = [paste(crop, pair, shown.placement, blend) for crop in crops]
         if output_type == "pil":
             images = [Image.fromarray(image) for image in images]
@@ -208,11 +215,18 @@ class AnyDoorPipeline(DiffusionPipeline):
         arrays = {name: np.stack([getattr(one, name) for one in shown]) for name in names}
         place = {"device": self._execution_device, "dtype": self.unet.dtype}
         inputs = {name: torch.from_numpy(array).to(**place) for name, array in arrays.items()}
-        model, id_image = self.model, inputs["id_image"]
-        # the unconditional branch: tokens of an all-zero image, the same hint
-        tokens = model.tokens(torch.cat([id_image, torch.zeros_like(id_image[:1])]))
-        hint = model.hint_features(inputs["collage"], inputs["shape_mask"])
-        return Prepared(tokens[:-1], tokens[-1:], hint, shown[0].placement.resolution)
+        tokens = self.model.tokens(inputs["id_image"])
+        unconditional = self._unconditional(inputs["id_image"])
+        hint = self.model.hint_features(inputs["collage"], inputs["shape_mask"])
+        return Prepared(tokens, unconditional, hint, shown[0].placement.resolution)
+
+    def _unconditional(self, id_image: torch.Tensor) -> torch.Tensor:
+        """(1, N, D) tokens of an all-zero image; the encoder sees it once, as it is frozen."""
+        extractor, zero = self.id_extractor, torch.zeros_like(id_image[:1])
+        seen = (zero.shape, zero.dtype, zero.device, extractor.config.get("tokens"))
+        if self._zero is None or self._zero[0] is not extractor or self._zero[1] != seen:
+            self._zero = (extractor, seen, extractor.features(zero))
+        return extractor.projector(self._zero[2])
 
     @torch.no_grad()
     def denoise(
@@ -221,22 +235,50 @@ class AnyDoorPipeline(DiffusionPipeline):
         seeds: Sequence[Sequence[int]],
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        preset: str = "exact",
     ) -> Iterator[Denoised]:
-        """Yield the DDIM steps of every prepared pair with its seeds, all in one batch.
+        """Yield the steps of every prepared pair with its seeds, all in one batch.
 
         Args:
             prepared: B pairs, from `prepare`.
             seeds: for each of them K seeds; the result's batch is (B * K), pair by pair.
-            num_inference_steps, guidance_scale: as in a call.
+            num_inference_steps, guidance_scale, preset: as in a call.
         """
+        chosen = named_preset(preset)
         guidance = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        steps = self._number_of_steps(num_inference_steps)
         schedule = Schedule.of(self.scheduler)
-        timesteps = spaced_timesteps(steps, len(schedule), self.scheduler.config.timestep_spacing)
-        last = 1.0 if self.scheduler.config.set_alpha_to_one else float(schedule.alphas_cumprod[0])
-        denoiser = bind_conditioning(self.model, schedule, prepared, len(seeds[0]), guidance)
+        timesteps = self.timesteps(num_inference_steps, preset)
+        savings = replace(chosen.savings, chunk=self._chunk(len(prepared.tokens)))
+        sizes = (len(seeds[0]), guidance, timesteps, savings)
+        denoiser = BoundDenoiser(self.model, schedule, prepared, *sizes)
+        for network in (self.unet, self.detail_extractor):
+            keep_projections(network)
         noise = self._noise(prepared.resolution, seeds)
-        yield from sample_ddim(denoiser, noise, timesteps, schedule, last)
+        if chosen.solver == "ddim":
+            one = self.scheduler.config.set_alpha_to_one
+            last = 1.0 if one else float(schedule.alphas_cumprod[0])
+            yield from sample_ddim(denoiser, noise, timesteps, schedule, last)
+        else:
+            solver = solver_scheduler(self.scheduler, len(timesteps), noise.device)
+            yield from sample_by(solver, denoiser, noise, schedule)
+
+    def timesteps(self, num_inference_steps: int | None = None, preset: str = "exact") -> list[int]:
+        """The timesteps that a call with these arguments goes through, falling.
+
+        Raises:
+            ValueError: there is no such preset, or the number of steps is out of range.
+        """
+        asked = self.config.num_inference_steps
+        asked = asked if num_inference_steps is None else num_inference_steps
+        chosen, config = named_preset(preset), self.scheduler.config
+        spaced = spaced_timesteps(asked, config.num_train_timesteps, config.timestep_spacing)
+        if chosen.solver == "ddim":
+            return spaced
+        return [int(t) for t in solver_scheduler(self.scheduler, chosen.steps(asked)).timesteps]
+
+    def _chunk(self, pairs: int) -> int:
+        """For how many timesteps the detail maps are computed at once: what fills a GPU."""
+        return max(1, CHUNK_ROWS // (2 * pairs)) if self._execution_device.type == "cuda" else 1
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> np.ndarray:
@@ -245,50 +287,9 @@ class AnyDoorPipeline(DiffusionPipeline):
         pixels = (images.clamp(-1, 1) + 1) * 127.5
         return pixels.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
-    def _number_of_steps(self, asked: int | None) -> int:
-        return int(self.config.num_inference_steps if asked is None else asked)
-
     def _noise(self, resolution: int, seeds: Sequence[Sequence[int]]) -> torch.Tensor:
         side = resolution // 2 ** (len(self.vae.config.block_out_channels) - 1)
         size = (self.unet.config.in_channels, side, side)
         flat = [seed for several in seeds for seed in several]
         drawn = [generator(seed, 0, "latents").standard_normal(size, np.float32) for seed in flat]
         return torch.from_numpy(np.stack(drawn)).to(self._execution_device)
-
-
-def bind_conditioning(
-    model: AnyDoor,
-    schedule: Schedule,
-    prepared: Prepared,
-    num_seeds: int,
-    guidance: float,
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """A denoiser (x, t) -> eps with tokens, hint and guidance bound; x and eps are float32.
-
-    The networks may be of lower precision; the step itself, which divides by alpha_t, may not.
-
-    Args:
-        model, schedule: the networks and what they predict.
-        prepared: B pairs.
-        num_seeds: K; x is (B * K, 4, h, w), the seeds of a pair beside each other.
-        guidance: scale; 1 leaves the unconditional half out.
-    """
-    guided = guidance != 1.0
-    tokens, hint = prepared.tokens, prepared.hint
-    if guided:
-        tokens = torch.cat([tokens, prepared.unconditional.expand_as(tokens)])
-        hint = torch.cat([hint, hint])
-    spread = tokens.repeat_interleave(num_seeds, dim=0)
-
-    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        details = model.details(hint, t[:1].expand(len(tokens)), tokens)
-        details = tuple(d.repeat_interleave(num_seeds, dim=0) for d in details)
-        doubled, times = (torch.cat([x, x]), torch.cat([t, t])) if guided else (x, t)
-        output = model(doubled.to(tokens.dtype), times, spread, details)
-        eps = schedule.noise_of(output.float(), doubled, times)
-        if not guided:
-            return eps
-        conditional, unconditional = eps.chunk(2)
-        return guide(conditional, unconditional, guidance)
-
-    return denoise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -26,8 +27,9 @@ class Denoised:
 def spaced_timesteps(steps: int, total: int = 1000, spacing: str = "trailing") -> list[int]:
     """`steps` timesteps, falling, evenly spaced over `total`.
 
-    `trailing` starts at the last timestep; `leading` is the rule of the released code
-    (multiples of total // steps, plus one).
+    `trailing` starts at the last timestep; `leading` is the rule of the released code: all
+    multiples of total // steps, plus one. Where `steps` does not divide `total` these are more
+    than were asked for (31 instead of 30).
 
     Raises:
         ValueError: `steps` is not in [1, total] ([1, total) if leading) or `spacing` is unknown.
@@ -38,8 +40,27 @@ def spaced_timesteps(steps: int, total: int = 1000, spacing: str = "trailing") -
     if spacing == "trailing":
         return [round(total - i * total / steps) - 1 for i in range(steps)]
     if spacing == "leading":
-        return [i * (total // steps) + 1 for i in reversed(range(steps))]
+        return [t + 1 for t in reversed(range(0, total, total // steps)) if t + 1 < total]
     raise ValueError(f"spacing is {spacing!r}; expected trailing or leading")
+
+
+@torch.no_grad()
+def sample_by(
+    scheduler: Any, denoise: Denoiser, x: torch.Tensor, schedule: Schedule
+) -> Iterator[Denoised]:
+    """Yield every step of a diffusers scheduler that is set to its timesteps and takes eps.
+
+    Args:
+        scheduler: e.g. `UniPCMultistepScheduler`; it keeps a state, so each run needs its own.
+        denoise, x, schedule: as of `sample_ddim`.
+    """
+    for step, t in enumerate(scheduler.timesteps):
+        times = torch.full((len(x),), int(t), device=x.device, dtype=torch.int64)
+        eps = denoise(x, times)
+        alpha, sigma = schedule.alpha_sigma(times)
+        x0 = (x - sigma * eps) / alpha
+        x = scheduler.step(eps, t, x).prev_sample
+        yield Denoised(step, int(t), x, x0)
 
 
 @torch.no_grad()

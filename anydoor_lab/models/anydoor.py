@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -13,7 +13,7 @@ from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.models.unet import decode_noise, decoder_modules, encode_noisy
 from anydoor_lab.models.vae import decode_latents, encode_image
 
-Trained = Literal["paper", "all"]
+Trained = Literal["paper", "official", "all"]
 
 
 class AnyDoor(nn.Module):
@@ -43,17 +43,19 @@ class AnyDoor(nn.Module):
         """Leave gradients only where training needs them; returns itself.
 
         `paper`: detail extractor, UNet decoder and output, projector (Figure 2's flames).
+        `official`: the same without the projector, which the released code never trains.
         `all`: the whole UNet too, for training without a pretrained base.
 
         Raises:
-            ValueError: `trained` is neither.
+            ValueError: `trained` is none of them.
         """
-        if trained not in ("paper", "all"):
-            raise ValueError(f"train.trained is {trained!r}; expected paper or all")
+        if trained not in get_args(Trained):
+            raise ValueError(f"train.trained is {trained!r}; expected paper, official or all")
         self.requires_grad_(False)
-        parts = decoder_modules(self.unet) if trained == "paper" else [self.unet]
-        for part in (*parts, self.detail_extractor, self.id_extractor.projector):
+        parts = [self.unet] if trained == "all" else decoder_modules(self.unet)
+        for part in (*parts, self.detail_extractor):
             part.requires_grad_(True)
+        self.id_extractor.projector.requires_grad_(trained != "official")
         self.detail_extractor.conv_in.requires_grad_(False)
         return self
 
@@ -74,12 +76,14 @@ class AnyDoor(nn.Module):
 
     def tokens(self, id_image: torch.Tensor) -> torch.Tensor:
         """ID tokens (B, N, D) of `id_image` (B, 3, S, S); gradient only in the projector."""
+        bring(self.id_extractor)
         with torch.no_grad():
             features = self.id_extractor.features(id_image)
         return self.id_extractor.projector(features)
 
     def hint_features(self, collage: torch.Tensor, shape_mask: torch.Tensor) -> torch.Tensor:
         """The hint stem's (B, C, h, w), the same at every t."""
+        bring(self.detail_extractor)
         return self.detail_extractor.embed_hint(torch.cat([collage, shape_mask], dim=1))
 
     def details(
@@ -103,7 +107,19 @@ class AnyDoor(nn.Module):
             tokens: (B, N, D) ID tokens.
             details: maps from `details`, or None to leave the branch out.
         """
+        bring(self.unet)
         frozen = not any(p.requires_grad for p in self.unet.conv_in.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             encoded = encode_noisy(self.unet, latents, t, tokens)
         return decode_noise(self.unet, encoded, tokens, details)
+
+
+def bring(network: Any) -> None:
+    """Call the hook with which offloading brings a network to its device before it is used.
+
+    A network called as a whole does so by itself; here the halves of the UNet, the hint stem and
+    the features of an encoder are called on their own.
+    """
+    hook = getattr(network, "_hf_hook", None)
+    if hook is not None:
+        hook.pre_forward(network)

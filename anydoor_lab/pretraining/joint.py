@@ -45,6 +45,7 @@ class JointSamples:
         collages: relative frequency by name.
         extractors: relative frequencies of `CHOICES`.
         remove_background: share of the samples whose id_image is cut out.
+        variations: relative frequencies of the pairs' variations.
     """
 
     def __init__(
@@ -57,15 +58,17 @@ class JointSamples:
         collages: dict[str, float],
         extractors: Sequence[float],
         remove_background: float,
+        variations: dict[str, float],
         **_needed: Path,
     ) -> None:
         self.seed, self.remove_background = seed, remove_background
         self.world, self.settings, self.edge_px = frames.world, settings, edge_px
+        shown = frames.world.varied(variations)
         self.names, self.collage_weights = list(collages), _shares(collages.values())
         self.extractor_weights = _shares(extractors)
         self.streams = {
             (name, cut_out): PairStream(
-                frames.world,
+                shown,
                 Conditioner(
                     **settings,
                     remove_background=cut_out,

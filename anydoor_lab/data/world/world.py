@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import get_args
@@ -108,6 +109,16 @@ class World:
     def attributes_of(self, pair: Pair) -> Attributes:
         """The names of the identity a pair of this world shows."""
         return self.attributes(int(pair.origin.rsplit("/", 1)[1]))
+
+    def varied(self, variations: Mapping[str, float]) -> World:
+        """The same world with other relative frequencies of the variations.
+
+        Raises:
+            ValueError: as for the world itself.
+        """
+        other = copy(self)
+        other._variations, other._weights = _checked_weights(variations)
+        return other
 
     def pair(self, index: int, rng: np.random.Generator) -> Pair:
         """Two photographs of identity `index` as Table 1 knows them; all else is from `rng`.

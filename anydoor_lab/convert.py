@@ -1,0 +1,115 @@
+"""The door to the released checkpoint: `python -m anydoor_lab.convert source=<file> out=<folder>`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from anydoor_lab.configs import door
+from anydoor_lab.pair import check_choice
+
+if TYPE_CHECKING:
+    from anydoor_lab.models.official.checkpoint import Component, Source
+
+LAYOUTS = ("diffusers", "official")
+
+
+@door("convert")
+def main(cfg: DictConfig) -> None:
+    """Convert a checkpoint and say what became of its tensors."""
+    source, out = Path(cfg.source), Path(cfg.out)
+    check_choice("layout", cfg.layout, LAYOUTS)
+    if out.exists():
+        raise FileExistsError(f"{out} exists; choose another out=")
+    if cfg.layout == "official":
+        to_official(source, out)
+    else:
+        to_folder(source, out, cfg)
+
+
+def to_folder(path: Path, out: Path, cfg: DictConfig) -> None:
+    """Write a checkpoint file as a folder: a pipeline's, or of a plain base its UNet and VAE."""
+    from diffusers import DDIMScheduler
+    from tqdm import tqdm
+
+    from anydoor_lab.models.official import checkpoint, schedule
+    from anydoor_lab.models.official.sizes import Heads
+
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; to make one file of it add layout=official")
+    with checkpoint.opened(path) as source, _published(out) as part:
+        parts = checkpoint.components(source, Heads(cfg.unet_head_channels, cfg.dino_head_channels))
+        for component in tqdm(parts, desc="writing", unit="network"):
+            checkpoint.write_component(component, source, part / component.name)
+        betas = source.fetch("betas") if "betas" in source.shapes else schedule.stable_diffusion()
+        scheduler = DDIMScheduler(**schedule.scheduler_config(betas))
+        if checkpoint.is_plain_base(source):
+            scheduler.save_pretrained(part / "scheduler")
+            if cfg.check_prediction:
+                checkpoint.check_prediction(part, scheduler)
+        else:
+            scheduler.save_pretrained(part / "scheduler")
+            _save_index(parts, scheduler, part, cfg)
+        ignored = sorted(set(source.shapes) - {s.key for c in parts for s in c.slots.values()})
+    named = ", ".join(ignored[:20]) + (" ..." if len(ignored) > 20 else "")
+    taken = sum(len({s.key for s in c.slots.values()}) for c in parts)
+    print(f"{taken} tensors taken, {len(ignored)} not needed: {named}\npipeline {out}")
+
+
+def _save_index(parts: list[Component], scheduler: Any, folder: Path, cfg: DictConfig) -> None:
+    """The pipeline's own config, with the released way of showing pairs."""
+    from anydoor_lab.pipeline import AnyDoorPipeline
+
+    AnyDoorPipeline(
+        **{component.name: component.network for component in parts},
+        scheduler=scheduler,
+        resolution=cfg.resolution,
+        id_size=cfg.id_size,
+        num_inference_steps=cfg.num_inference_steps,
+        guidance_scale=cfg.guidance_scale,
+        preprocessing="official",
+    ).save_config(folder)
+
+
+def to_official(folder: Path, out: Path) -> None:
+    """Write a saved pipeline as one file in the released layout."""
+    from tqdm import tqdm
+
+    from anydoor_lab.models.official import checkpoint
+
+    tensors: dict[str, Any] = {}
+    for name in tqdm(checkpoint.PARTS, desc="reading", unit="network"):
+        tensors |= checkpoint.official_tensors(folder / name, name)
+    tensors |= checkpoint.official_buffers(folder, tensors)
+    with _published(out) as part:
+        checkpoint.write_official(tensors, part)
+    print(f"{len(tensors)} tensors\ncheckpoint {out}")
+
+
+@contextmanager
+def _published(out: Path) -> Iterator[Path]:
+    """A place beside `out` that becomes `out` at the end, and nothing at all after an error."""
+    part = out.with_name(f".part.{out.name}")  # the suffix stays: it says which format
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _remove(part)
+    try:
+        yield part
+        part.rename(out)
+    finally:
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()
