@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anydoor_lab.conditioning.conditioner import Conditioning
-    from anydoor_lab.pipeline import AnyDoorPipeline, Prepared
+    from anydoor_lab.diffusion.guidance import Prepared
+    from anydoor_lab.pipeline import AnyDoorPipeline
 
 STEPS = 4
 WORLD = World(split="held_out", variations={"video": 1})

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from anydoor_lab.pipeline import AnyDoorPipeline, Prepared
+from anydoor_lab.diffusion.guidance import Prepared
+from anydoor_lab.pipeline import AnyDoorPipeline
 
 COMMON_SIDE = 16
 """Layers of several resolutions are brought to this many places per side before averaging."""

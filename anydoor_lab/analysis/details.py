@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from anydoor_lab.pipeline import AnyDoorPipeline, Prepared
+from anydoor_lab.diffusion.guidance import Prepared
+from anydoor_lab.pipeline import AnyDoorPipeline
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import torch
 
-from anydoor_lab.diffusion.sampler import Denoised, sample_ddim, spaced_timesteps
+from anydoor_lab.diffusion.guidance import BoundDenoiser, Prepared
+from anydoor_lab.diffusion.sampler import Denoised, sample_ddim
 from anydoor_lab.diffusion.schedule import Schedule
-from anydoor_lab.pipeline import AnyDoorPipeline, Prepared, bind_conditioning
+from anydoor_lab.pipeline import AnyDoorPipeline
 
 
 def swap(tokens_of: Prepared, details_of: Prepared) -> Prepared:
@@ -52,22 +53,21 @@ def denoise_switched(
         ValueError: `step` is not among the steps, or the two do not fit together.
     """
     _check_alike(first, then)
-    config, scheduler = pipeline.config, pipeline.scheduler.config
-    steps = int(num_inference_steps or config.num_inference_steps)
-    if not 0 <= step <= steps:
-        raise ValueError(f"step is {step}; expected 0 to {steps}, the number of steps")
-    guidance = config.guidance_scale if guidance_scale is None else guidance_scale
+    timesteps = pipeline.timesteps(num_inference_steps)
+    if not 0 <= step <= len(timesteps):
+        raise ValueError(f"step is {step}; expected 0 to {len(timesteps)}, the number of steps")
+    guidance = pipeline.config.guidance_scale if guidance_scale is None else guidance_scale
     schedule = Schedule.of(pipeline.scheduler)
-    timesteps = spaced_timesteps(steps, len(schedule), scheduler.timestep_spacing)
     early, late = (
-        bind_conditioning(pipeline.model, schedule, one, 1, guidance) for one in (first, then)
+        BoundDenoiser(pipeline.model, schedule, one, 1, guidance) for one in (first, then)
     )
-    switched = timesteps[step] if step < steps else -1
+    switched = timesteps[step] if step < len(timesteps) else -1
 
     def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return (late if int(t[0]) <= switched else early)(x, t)
 
-    last = 1.0 if scheduler.set_alpha_to_one else float(schedule.alphas_cumprod[0])
+    one = pipeline.scheduler.config.set_alpha_to_one
+    last = 1.0 if one else float(schedule.alphas_cumprod[0])
     noise = pipeline._noise(first.resolution, [[seed]] * len(first.tokens))
     yield from sample_ddim(denoise, noise, timesteps, schedule, last)
 
