@@ -27,7 +27,7 @@ def as_picture(channels: np.ndarray, low: float = -1.0) -> np.ndarray:
 def heat_over(
     picture: np.ndarray, heat: np.ndarray, highest: float | None = None, side_px: int = 192
 ) -> np.ndarray:
-    """The picture in pale grey under `heat` in colours, (side_px, side_px, 3) uint8.
+    """`heat` in colours, darker where the picture is, (side_px, side_px, 3) uint8.
 
     Args:
         picture: (H, W, 3) uint8.
@@ -40,7 +40,7 @@ def heat_over(
     colours = (255 * colormaps[HEAT](shares)[..., :3]).astype(np.uint8)
     blocks = cv2.resize(colours, (side_px, side_px), interpolation=cv2.INTER_NEAREST)
     grey = cv2.cvtColor(resized(picture, side_px, side_px), cv2.COLOR_RGB2GRAY)[..., None]
-    return np.rint(0.6 * blocks + 0.4 * grey).astype(np.uint8)
+    return np.rint(blocks * (0.4 + 0.6 * grey / 255)).astype(np.uint8)  # keeps the colours' order
 
 
 def framed(picture: np.ndarray) -> np.ndarray:
