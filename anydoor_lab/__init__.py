@@ -16,6 +16,8 @@ _HOMES = {
     "Placement": "anydoor_lab.conditioning.placement",
     "UnusablePair": "anydoor_lab.pair",
     "World": "anydoor_lab.data.world",
+    "build_pipeline": "anydoor_lab.loading",
+    "compose_config": "anydoor_lab.configs",
     "crop_scene": "anydoor_lab.conditioning.placement",
     "load_pipeline": "anydoor_lab.loading",
     "paste_back": "anydoor_lab.conditioning.placement",

@@ -68,6 +68,17 @@ def _conf_beside(package: Path) -> Path:
     )
 
 
+def compose_config(config_name: str, *choices: str) -> DictConfig:
+    """What a door's command line would choose, for notebooks and scripts.
+
+    Args:
+        config_name: the door: train, evaluate, generate ...
+        choices: as on the command line: `model=tiny`, `idx=clip`, `train.steps=20` ...
+    """
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return hydra.compose(config_name, overrides=list(choices))
+
+
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """The config as nested dicts, lists and scalars, interpolations resolved.
 

@@ -184,3 +184,9 @@ def test_a_leaf_without_an_importable_target_is_refused() -> None:
 def test_configs_does_not_import_torch() -> None:
     code = "import sys, anydoor_lab.configs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
+
+
+def test_a_notebook_composes_what_the_command_line_would() -> None:
+    cfg = configs.compose_config("train", "model=tiny", "idx=clip")
+    assert cfg.idx.extractor._target_.endswith("ClipExtractor.from_encoder")
+    assert cfg.idx.extractor.source == "embedded:clip"

@@ -13,7 +13,8 @@ from PIL import Image
 
 from anydoor_lab.files import write_whole
 from anydoor_lab.report.caption import TINY_LABEL, Caption
-from anydoor_lab.report.figures import compare_runs, loss_curves, save
+from anydoor_lab.report.figures import compare_runs, loss_curves, save, timestep_curves
+from anydoor_lab.report.maps import as_picture, framed, heat_over
 from anydoor_lab.report.sheets import GAP_PX, Cell, grid, sheet
 from anydoor_lab.report.tables import MISSING, Column, Table
 
@@ -198,3 +199,45 @@ def test_reports_need_neither_torch_nor_pyplot() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+def test_timestep_curves_run_from_noise_to_picture_with_one_legend(tmp_path: Path) -> None:
+    t = np.array([900, 500, 100])
+    lines = {"video": np.array([0.3, 0.2, 0.1]), "still": np.array([0.1, 0.2, 0.3])}
+    figure = timestep_curves(t, {"ats=on": lines, "ats=off": lines}, TINY, "share", stepped=True)
+    assert pixels(figure, tmp_path / "t.png").std() > 5
+    assert [axes.get_title() for axes in figure.axes] == ["ats=on", "ats=off"]
+    for axes in figure.axes:
+        left, right = axes.get_xlim()
+        assert left > right
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["video", "still"]
+    assert TINY_LABEL in figure.legends[0].get_title().get_text()
+    with pytest.raises(ValueError, match="no panel"):
+        timestep_curves(t, {}, TINY, "share")
+
+
+def test_arrays_of_the_networks_become_pictures() -> None:
+    collage = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 2, 2)
+    picture = as_picture(collage)
+    assert picture.shape == (2, 2, 3)
+    assert picture.dtype == np.uint8
+    assert (picture.min(), picture.max()) == (0, 255)
+    assert as_picture(np.zeros((1, 2, 2)), -1).tolist() == [[128, 128], [128, 128]]
+    assert as_picture(np.zeros((3, 2, 2)), 0).max() == 0
+
+
+def test_heat_is_brightest_where_it_is_largest_and_keeps_its_blocks() -> None:
+    picture = np.full((64, 64, 3), 128, np.uint8)
+    heat = np.array([[0.0, 1.0], [0.5, 0.0]])
+    drawn = heat_over(picture, heat, side_px=64)
+    assert drawn.shape == (64, 64, 3)
+    corners = [int(drawn[y, x].sum()) for y, x in ((0, 0), (40, 0), (0, 63))]
+    assert corners == sorted(set(corners))
+    assert (drawn[:32, :32] == drawn[0, 0]).all()
+    assert heat_over(picture, heat, highest=2.0, side_px=64).sum() < drawn.sum()
+
+
+def test_a_frame_lies_inside_the_rim() -> None:
+    mask = framed(np.zeros((80, 60, 3), np.uint8))
+    assert not mask[0].any()
+    assert mask[40, 30]

@@ -103,9 +103,47 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], caption: Caption, smooth: int
         axes.set_title(name, fontsize=10)
         _number_axes(axes)
         if len(keys) > 1:
-            axes.legend(frameon=False, fontsize=8)
+            axes.legend(framealpha=0.8, edgecolor="none", fontsize=8)
     panels[0].set_ylabel("loss")
     _caption(figure, caption)
+    return figure
+
+
+def timestep_curves(
+    t: np.ndarray,
+    panels: Mapping[str, Mapping[str, np.ndarray]],
+    caption: Caption,
+    ylabel: str,
+    stepped: bool = False,
+) -> Figure:
+    """Curves over the timesteps, in the order of denoising: noise on the left, picture right.
+
+    Args:
+        t: (T,) timesteps.
+        panels: a panel's title to its lines, name to (T,) values; all panels share the value axis
+            and the names, which stand in one legend.
+        caption: as in `compare_runs`.
+        ylabel: of the values.
+        stepped: draw steps, as of a histogram whose bins have their centres at `t`.
+
+    Raises:
+        ValueError: there is no panel.
+    """
+    if not panels:
+        raise ValueError("there is no panel to draw; give at least one")
+    figure, drawn = _panels(len(panels), 3.4, sharey=True)
+    for axes, (name, lines) in zip(drawn, panels.items(), strict=True):
+        for number, (line, values) in enumerate(lines.items()):
+            style = {"color": _colours(number + 1)[-1], "linestyle": ("-", *LINES)[number % 6]}
+            draw = "steps-mid" if stepped else "default"
+            axes.plot(t, values, label=line, linewidth=1.6, drawstyle=draw, **style)
+        axes.set_xlabel("timestep t (early → late)")
+        axes.set_title(name, fontsize=10)
+        axes.invert_xaxis()
+        axes.grid(color="#dddddd", linewidth=0.6)
+    drawn[0].set_ylabel(ylabel)
+    drawn[0].set_ylim(bottom=0)
+    _caption(figure, caption, list(zip(*drawn[0].get_legend_handles_labels(), strict=True)))
     return figure
 
 
