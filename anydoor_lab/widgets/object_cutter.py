@@ -53,7 +53,9 @@ class ObjectCutter(Painter):
             with self.telling():
                 self.segmenter = Sam(sam)
 
-    def cut(self, box: Box | None = None, clicks: list[tuple[int, int, bool]] | None = None) -> bool:
+    def cut(
+        self, box: Box | None = None, clicks: list[tuple[int, int, bool]] | None = None
+    ) -> bool:
         """Whether an object was found by a box or by clicks (y, x, is on the object)."""
         if self.image is None:
             self.message = "Open a picture before you cut something out of it."

@@ -148,9 +148,7 @@ def overlaid(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return tinted
 
 
-def _region_of(
-    region: np.ndarray | Box | list[int] | None, height: int, width: int
-) -> np.ndarray:
+def _region_of(region: np.ndarray | Box | list[int] | None, height: int, width: int) -> np.ndarray:
     if region is None:
         return np.zeros((height, width), np.bool_)
     if not isinstance(region, np.ndarray):
@@ -180,5 +178,5 @@ def _alpha_png(marked: np.ndarray) -> bytes:
 def _from_alpha_png(data: bytes, height: int, width: int) -> np.ndarray:
     if not data:
         return np.zeros((height, width), np.bool_)
-    marked = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))[..., 3] > 127  # noqa: PLR2004
+    marked = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))[..., 3] > 127
     return marked if marked.shape == (height, width) else np.zeros((height, width), np.bool_)

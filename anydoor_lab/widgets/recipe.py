@@ -57,8 +57,10 @@ def read_recipe(text: str | bytes) -> tuple[dict[str, Any], dict[str, np.ndarray
         decoded = {name: _decoded(facts["pictures"][name]) for name in PICTURES}
         dict(facts["settings"])
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ValueError(f"this is no recipe of a Teleporter, or a damaged one ({error})") from error
-    return facts, {n: im > 127 if n.endswith("mask") else im for n, im in decoded.items()}  # noqa: PLR2004
+        raise ValueError(
+            f"this is no recipe of a Teleporter, or a damaged one ({error})"
+        ) from error
+    return facts, {n: im > 127 if n.endswith("mask") else im for n, im in decoded.items()}
 
 
 def _decoded(text: str) -> np.ndarray:

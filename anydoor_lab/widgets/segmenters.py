@@ -44,7 +44,7 @@ def grab_cut(
         cv2.grabCut(small, marks, None, *models, 4, cv2.GC_INIT_WITH_MASK)
     found = _main_parts(marks % 2 == 1, [(y * scale, x * scale) for y, x, on in clicks if on])
     large = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    return large > 0.5  # noqa: PLR2004
+    return large > 0.5
 
 
 def _first_guess(
@@ -68,7 +68,7 @@ def _first_guess(
 def _main_parts(found: np.ndarray, wanted: Sequence[tuple[float, float]]) -> np.ndarray:
     """The connected parts that were clicked, else those of at least a tenth of the largest."""
     number, labels, facts, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8))
-    if number < 2:  # noqa: PLR2004
+    if number < 2:
         return found
     height, width = found.shape
     clicked = {

@@ -134,7 +134,7 @@ class Teleporter(ipywidgets.VBox):
             return path
         return None
 
-    def open(self, recipe: str | Path | bytes) -> bool:
+    def open_recipe(self, recipe: str | Path | bytes) -> bool:
         """Whether a recipe (its path, or its content as bytes) could be taken; else a message."""
         try:
             text = recipe if isinstance(recipe, bytes) else Path(recipe).read_bytes()
@@ -242,7 +242,7 @@ class Teleporter(ipywidgets.VBox):
         if content.get("do") in acts:
             acts[content["do"]]()
         if content.get("do") == "open":
-            self.open(bytes(buffers[0]))
+            self.open_recipe(bytes(buffers[0]))
 
 
 def _side_by_side(*children: ipywidgets.DOMWidget) -> ipywidgets.Box:

@@ -80,7 +80,7 @@ def picture_of(picture: Picture | str | Path) -> np.ndarray:
         raise ValueError(
             f"the picture has {width}x{height} pixels; at most {MAX_PIXELS:,}, shrink it first"
         )
-    if min(height, width) < 2:  # noqa: PLR2004
+    if min(height, width) < 2:
         raise ValueError(f"the picture has {width}x{height} pixels; expected at least 2x2")
     return image
 
@@ -90,7 +90,7 @@ def _three_channels(image: np.ndarray) -> np.ndarray:
         raise TypeError(f"the picture is a {type(image).__name__}; give a path, PIL or an array")
     if image.dtype == np.uint16:
         image = (image // 257).astype(np.uint8)
-    if image.ndim == 2:  # noqa: PLR2004
+    if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
     return np.ascontiguousarray(image[..., :3]) if image.shape[-1:] == (4,) else image
 
