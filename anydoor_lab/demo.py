@@ -13,13 +13,17 @@ from pathlib import Path
 NOTEBOOK = Path(__file__).resolve().parent / "widgets" / "demo.ipynb"
 MAX_MESSAGE = 100_000_000
 """Bytes of one message from the browser: an uploaded picture."""
+ONLY_HERE = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob: ws:"
+"""What pages may load: Voila's own template asks other hosts for fonts, which is thus refused."""
 
 
 def command(port: int, browser: bool, notebook: Path = NOTEBOOK) -> list[str]:
     """Voila on the demo notebook, on this machine only."""
+    headers = {"Content-Security-Policy": ONLY_HERE}
+    settings = {"websocket_max_message_size": MAX_MESSAGE, "headers": headers}
     return [
         sys.executable, "-m", "voila", str(notebook), "--Voila.ip=127.0.0.1", f"--port={port}",
-        f"--Voila.tornado_settings={{'websocket_max_message_size': {MAX_MESSAGE}}}",
+        f"--Voila.tornado_settings={settings}",
         *([] if browser else ["--no-browser"]),
     ]  # fmt: skip
 
@@ -42,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-browser", action="store_true", help="print the address only")
     chosen = parser.parse_args(arguments)
     if find_spec("voila") is None:
-        parser.error("voila is not installed; install the extra: pip install 'anydoor-lab[notebook]'")
+        parser.error(
+            "voila is not installed; install the extra: pip install 'anydoor-lab[notebook]'"
+        )
     port = chosen.port or free_port()
     print(f"demo     http://127.0.0.1:{port}/  (Ctrl-C ends it)", flush=True)
     started = command(port, browser=not chosen.no_browser)

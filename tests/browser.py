@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from anydoor_lab.demo import free_port
+from anydoor_lab.demo import command, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -44,13 +44,11 @@ def notebook(path: Path, *cells: str) -> Path:
 
 
 @contextmanager
-def server(arguments: list[str], folder: Path, ready: str) -> Iterator[str]:
-    """`python -m <arguments>` with fresh Jupyter folders; the address, once `ready` answers."""
-    port = free_port()
+def server(command: list[str], port: int, folder: Path, ready: str) -> Iterator[str]:
+    """A server with fresh Jupyter folders; its address, once `ready` answers."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"}
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         environment[name] = str(folder / name.lower())
-    command = [sys.executable, "-m", *arguments, f"--port={port}"]
     with (folder / "server.log").open("w") as log:
         running = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
@@ -66,9 +64,10 @@ def server(arguments: list[str], folder: Path, ready: str) -> Iterator[str]:
 
 
 def voila(path: Path) -> Any:
-    """Voila on a notebook."""
-    flags = ["--no-browser", "--Voila.ip=127.0.0.1", "--show_tracebacks=True"]
-    return server(["voila", str(path), *flags], path.parent, "/voila/static/voila.js")
+    """The demo's Voila on another notebook."""
+    port = free_port()
+    started = command(port, browser=False, notebook=path)
+    return server(started, port, path.parent, "/voila/static/voila.js")
 
 
 def lab(folder: Path) -> Any:
@@ -77,8 +76,10 @@ def lab(folder: Path) -> Any:
     news = settings / "apputils-extension" / "notification.jupyterlab-settings"
     news.parent.mkdir(parents=True)
     news.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    port = free_port()
     flags = ["--no-browser", "--ip=127.0.0.1", "--IdentityProvider.token=", "--allow-root"]
-    return server(["jupyterlab", *flags, f"--ServerApp.root_dir={folder}"], folder, "/api")
+    own = [f"--port={port}", f"--ServerApp.root_dir={folder}"]
+    return server([sys.executable, "-m", "jupyterlab", *flags, *own], port, folder, "/api")
 
 
 def answers(address: str) -> bool:
@@ -110,7 +111,13 @@ def page(width: int = 1280, height: int = 1000) -> Iterator[Any]:
         opened = browser.new_page(viewport={"width": width, "height": height})
         strangers: list[str] = []
         local = re.compile(r"(https?|wss?)://(127\.0\.0\.1|localhost)[:/]|data:|blob:|about:")
-        opened.on("request", lambda r: None if local.match(r.url) else strangers.append(r.url))
+
+        def left(request: Any) -> None:
+            if not local.match(request.url) and request.failure != "csp":
+                strangers.append(f"{request.url} ({request.failure})")
+
+        opened.on("requestfinished", left)
+        opened.on("requestfailed", left)
         errors: list[str] = []
         opened.on("pageerror", lambda error: errors.append(str(error)))
         try:

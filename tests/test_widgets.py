@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from PIL import Image
-from small import RandomSamples, small_objective
 
 from anydoor_lab.boxes import Box
 from anydoor_lab.data.world import World
@@ -20,6 +19,7 @@ from anydoor_lab.pair import Pair
 from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker, Teleporter
 from anydoor_lab.widgets.variants import IDX
 from anydoor_lab.widgets.view import uploaded
+from small import RandomSamples, small_objective
 
 if TYPE_CHECKING:
     from anydoor_lab.pipeline import AnyDoorPipeline
@@ -68,7 +68,11 @@ def test_grey_16_bit_alpha_and_rotated_pictures_are_taken(tmp_path: Path) -> Non
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(SCENE).save(tmp_path / "turned.jpg", exif=exif)
-    pictures = [tmp_path / "deep.png", np.zeros((20, 30), np.uint8), np.zeros((20, 30, 4), np.uint8)]
+    pictures = [
+        tmp_path / "deep.png",
+        np.zeros((20, 30), np.uint8),
+        np.zeros((20, 30, 4), np.uint8),
+    ]
     for picture in pictures:
         assert RegionPicker(picture).image.shape == (20, 30, 3)  # type: ignore[union-attr]
     assert uploaded("turned.jpg", (tmp_path / "turned.jpg").read_bytes()).shape == (90, 60, 3)

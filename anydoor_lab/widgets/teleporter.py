@@ -172,9 +172,10 @@ class Teleporter(ipywidgets.VBox):
             for images in self._images(pipeline, pair, shown, prepared, settings):  # noqa: B007
                 pass
             if self._cancelled.is_set():
-                self.panel.status = "Cancelled; the settings and marks are as they were"
+                self.panel.message, self.panel.status = "", "Cancelled; all marks are as they were"
                 return
             self._finish(images, recipe_of(pair, settings, str(pipeline.name_or_path)))
+            self.panel.message = ""
             self.panel.status = f"Done in {time.perf_counter() - began:.1f} s"
         except BAD_INPUT as error:  # torch's out-of-memory is a RuntimeError
             self.panel.message = f"Placing failed: {error}"
