@@ -1,4 +1,4 @@
-"""The widgets without a browser: exact regions, messages for bad input, runs that can be stopped."""
+"""The widgets without a browser: exact regions, messages for bad input, runs that stop."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from anydoor_lab.data.world import World
 from anydoor_lab.draws import generator
 from anydoor_lab.pair import Pair
 from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker, Teleporter
+from anydoor_lab.widgets.segmenters import Sam
 from anydoor_lab.widgets.variants import IDX
 from anydoor_lab.widgets.view import uploaded
 from small import RandomSamples, small_objective
@@ -109,9 +110,25 @@ def test_clicks_cut_too_and_missing_sam_weights_are_a_message(tmp_path: Path) ->
     assert not cutter.mask[1, 1]
 
 
+def test_sam_cuts_where_its_weights_are(tmp_path: Path) -> None:
+    from transformers import SamConfig, SamImageProcessor, SamModel, SamProcessor
+
+    vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "image_size": 64, "output_channels": 16, "mlp_dim": 16, "global_attn_indexes": [0],
+              "window_size": 2}  # fmt: skip
+    decoder = {"hidden_size": 16, "mlp_dim": 16, "num_hidden_layers": 1,
+               "num_attention_heads": 2, "iou_head_hidden_dim": 16}  # fmt: skip
+    prompt = {"hidden_size": 16, "image_size": 64}
+    SamModel(SamConfig(vision, prompt, decoder)).save_pretrained(tmp_path)
+    sizes = {"size": {"longest_edge": 64}, "pad_size": {"height": 64, "width": 64}}
+    masks = {"mask_size": {"longest_edge": 16}, "mask_pad_size": {"height": 16, "width": 16}}
+    SamProcessor(SamImageProcessor(**sizes, **masks)).save_pretrained(tmp_path)
+    cut = Sam(tmp_path)(SCENE, Box(5, 40, 5, 60), [(20, 30, True)])
+    assert cut.shape == (60, 90)
+    assert cut.dtype == np.bool_
+
+
 def test_the_names_of_idx_are_those_of_conf() -> None:
-    yaml = pytest.importorskip("hydra")
-    assert yaml
     from anydoor_lab.configs import conf_dir
 
     names = {path.stem for path in (Path(conf_dir()) / "idx").glob("*.yaml")}

@@ -52,10 +52,13 @@ function keepKeys(root) {
   }
 }
 
+const RESTARTED = "The kernel was restarted or is gone: run this cell again. What is drawn here stays.";
+
 function messageLine(model, root) {
   const line = element("div", { className: "ad-message", role: "status", "aria-live": "polite" });
   const show = () => { line.textContent = model.get("message"); };
   model.on("change:message", show);
+  model.on("comm_live_update", () => { line.textContent = RESTARTED; });
   show();
   root.append(line);
   return line;
