@@ -115,11 +115,13 @@ def test_sam_cuts_where_its_weights_are(tmp_path: Path) -> None:
 
     vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
               "image_size": 64, "output_channels": 16, "mlp_dim": 16, "global_attn_indexes": [0],
-              "window_size": 2}  # fmt: skip
+              "window_size": 2, "num_pos_feats": 8}  # fmt: skip
     decoder = {"hidden_size": 16, "mlp_dim": 16, "num_hidden_layers": 1,
                "num_attention_heads": 2, "iou_head_hidden_dim": 16}  # fmt: skip
     prompt = {"hidden_size": 16, "image_size": 64}
-    SamModel(SamConfig(vision, prompt, decoder)).save_pretrained(tmp_path)
+    SamModel(
+        SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+    ).save_pretrained(tmp_path)
     sizes = {"size": {"longest_edge": 64}, "pad_size": {"height": 64, "width": 64}}
     masks = {"mask_size": {"longest_edge": 16}, "mask_pad_size": {"height": 16, "width": 16}}
     SamProcessor(SamImageProcessor(**sizes, **masks)).save_pretrained(tmp_path)
@@ -177,6 +179,7 @@ def test_a_second_press_is_answered_and_cancel_stops_in_mid_run(
     assert one.wait(20)
     assert one.panel.progress < 1
     assert one.results == []
+    assert one.panel._gallery == []
     assert "Cancelled" in one.panel.status
     assert not one.panel.busy
 

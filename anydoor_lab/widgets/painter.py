@@ -124,7 +124,7 @@ class Painter(View):
 
     def _drawn(self, change: dict[str, Any]) -> None:
         """Take the region that the browser has sent."""
-        if self._image is None:
+        if self._image is None or self._marked is None:
             return
         marked = _from_alpha_png(change["new"], *self._image.shape[:2])
         if not np.array_equal(marked, self._marked):

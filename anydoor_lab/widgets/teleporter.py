@@ -61,7 +61,7 @@ class Teleporter(ipywidgets.VBox):
         self._variants = Variants(pipeline)
         self._prepared: tuple[Any, Conditioning, Prepared] | None = None
         self._recipe: dict[str, Any] = {}
-        self._boxes: Box | None = None
+        self._crop: Box | None = None
         self._scene: np.ndarray | None = None
         self._thread: threading.Thread | None = None
         self._cancelled = threading.Event()
@@ -167,20 +167,25 @@ class Teleporter(ipywidgets.VBox):
         try:
             pipeline = self._variants.pipeline(settings["idx"])
             shown, prepared = self._prepare(pipeline, pair, settings)
-            self._scene, self._boxes = pair.scene, shown.placement.crop
             images: list[np.ndarray] = []
             for images in self._images(pipeline, pair, shown, prepared, settings):  # noqa: B007
                 pass
             if self._cancelled.is_set():
                 self.panel.message, self.panel.status = "", "Cancelled; all marks are as they were"
                 return
-            self._finish(images, recipe_of(pair, settings, str(pipeline.name_or_path)))
+            self._scene, self._crop = pair.scene, shown.placement.crop
+            self.results = images
+            self._recipe = recipe_of(pair, settings, str(pipeline.name_or_path))
+            self.panel.chosen = 0
+            self._choose(None)
+            self.panel.finished += 1
             self.panel.message = ""
             self.panel.status = f"Done in {time.perf_counter() - began:.1f} s"
         except BAD_INPUT as error:  # torch's out-of-memory is a RuntimeError
             self.panel.message = f"Placing failed: {error}"
             self.panel.status = ""
         finally:
+            self._show_results()
             self.panel.busy = False
 
     def _prepare(
@@ -224,15 +229,10 @@ class Teleporter(ipywidgets.VBox):
             crops = pipeline.decode(denoised.x)
             yield [paste(crop, pair, shown.placement, settings["blend"]) for crop in crops]
 
-    def _finish(self, images: list[np.ndarray], recipe: dict[str, Any]) -> None:
-        self.results, self._recipe = images, recipe
-        crop = self._boxes
-        with self.panel.hold_sync():
-            self.panel.show_gallery([i[crop.slices] for i in images] if crop else images)
-            self.panel.chosen = 0
-            self.panel.progress = 1.0
-            self.panel.finished += 1
-        self._choose(None)
+    def _show_results(self) -> None:
+        """The gallery of the last finished run, in place of the previews."""
+        crop = self._crop
+        self.panel.show_gallery([i[crop.slices] for i in self.results] if crop else [])
 
     def _choose(self, _: Any) -> None:
         if self._scene is not None and 0 <= self.panel.chosen < len(self.results):

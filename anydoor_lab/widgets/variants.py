@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.models.joint import extractor_name, is_joint, load_extractor
@@ -40,7 +41,7 @@ class Variants:
             return self._pipeline
         extractor, tokens, remove_background = IDX[name]
         if extractor not in self._loaded:
-            loaded = load_extractor(self._folder, extractor)
+            loaded: Any = load_extractor(self._folder, extractor)
             self._loaded[extractor] = loaded.to(self._pipeline.device).eval()
         chosen = copy.copy(self._pipeline)
         chosen.register_modules(id_extractor=self._loaded[extractor])

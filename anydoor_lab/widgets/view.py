@@ -59,7 +59,9 @@ class PngBytes(traitlets.Bytes):
 
     def validate(self, obj: object, value: object) -> bytes:
         """The value as bytes."""
-        return bytes(value) if isinstance(value, memoryview) else super().validate(obj, value)
+        return (
+            super().validate(obj, bytes(value) if isinstance(value, memoryview) else value) or b""
+        )
 
 
 def picture_of(picture: Picture | str | Path) -> np.ndarray:
