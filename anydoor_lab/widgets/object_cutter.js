@@ -4,7 +4,7 @@ export default {
     const release = painter(shared, el, { tools, prompting: true });
     const model = scoped(shared), url = urls();
     const row = element("div", { className: "ad-previews" });
-    for (const [name, text] of [["_id_image", "id_image: for the ID extractor"], ["_detail_map", "HF map: for the details"]]) {
+    for (const [name, text] of [["_id_image", "id_image: the object"], ["_detail_map", "HF map: for the details"]]) {
       const image = element("img", { alt: text });
       const figure = element("figure", {}, image, element("figcaption", {}, text));
       const show = () => {

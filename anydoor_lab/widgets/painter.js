@@ -222,7 +222,7 @@ function painter(shared, el, { tools, prompting = false }) {
     buttons.forEach((made, own) => made.setAttribute("aria-pressed", own === name));
     sizeField.classList.toggle("ad-hidden", name !== "brush" && name !== "erase");
     overlay.classList.toggle("ad-pan", name === "pan");
-    hint.textContent = TOOLS[name][2];
+    hint.textContent = prompting && name === "box" ? "Drag a box around the object to cut it out" : TOOLS[name][2];
     guide();
   }
   function zoomTo(wanted) {

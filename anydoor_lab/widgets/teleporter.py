@@ -97,7 +97,7 @@ class Teleporter(ipywidgets.VBox):
     @property
     def running(self) -> bool:
         """Whether a run is going on."""
-        return self._thread is not None and self._thread.is_alive()
+        return self.panel.busy
 
     def cancel(self) -> None:
         """Stop after the step that is being computed."""
@@ -163,7 +163,7 @@ class Teleporter(ipywidgets.VBox):
 
     def _run(self, pair: Pair, settings: dict[str, Any]) -> None:
         """One press, in its own thread: the kernel stays free."""
-        began = time.perf_counter()
+        began, done = time.perf_counter(), 0
         try:
             pipeline = self._variants.pipeline(settings["idx"])
             shown, prepared = self._prepare(pipeline, pair, settings)
@@ -178,7 +178,7 @@ class Teleporter(ipywidgets.VBox):
             self._recipe = recipe_of(pair, settings, str(pipeline.name_or_path))
             self.panel.chosen = 0
             self._choose(None)
-            self.panel.finished += 1
+            done = 1
             self.panel.message = ""
             self.panel.status = f"Done in {time.perf_counter() - began:.1f} s"
         except BAD_INPUT as error:  # torch's out-of-memory is a RuntimeError
@@ -187,6 +187,7 @@ class Teleporter(ipywidgets.VBox):
         finally:
             self._show_results()
             self.panel.busy = False
+            self.panel.finished += done
 
     def _prepare(
         self, pipeline: AnyDoorPipeline, pair: Pair, settings: dict[str, Any]
