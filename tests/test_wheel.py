@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA_ENDINGS = {".yaml", ".json", ".safetensors", ".js", ".css", ".npz", ".png", ".jpg"}
+DATA_ENDINGS = {".yaml", ".json", ".safetensors", ".js", ".css", ".npz", ".png", ".jpg", ".ipynb"}
 
 
 def call(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,105 @@
+"""ObjectCutter: cut the object out of a reference photo, and see what the model will be shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from anydoor_lab.boxes import Box
+from anydoor_lab.conditioning.collage import high_frequency
+from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
+from anydoor_lab.draws import generator
+from anydoor_lab.pair import Picture, UnusablePair, check_masked
+from anydoor_lab.widgets.painter import Painter, overlaid
+from anydoor_lab.widgets.segmenters import Sam, Segmenter, grab_cut
+from anydoor_lab.widgets.view import BAD_INPUT, PngBytes, empty_figure, png, script
+
+PREVIEW_PX = 192
+
+
+class ObjectCutter(Painter):
+    """A reference in which one marks the object: a box or clicks cut it, the brush refines.
+
+    Args:
+        reference: path, PIL picture (of RGBA the alpha marks the object) or uint8 array.
+        mask: (H, W) bool to begin with.
+        sam: folder with SAM's weights; None, or a folder without them, cuts with GrabCut.
+        label: heading.
+
+    Attributes:
+        segmenter: the function that cuts; any `Segmenter`.
+    """
+
+    _esm = script("painter.js", "object_cutter.js")
+    _id_image = PngBytes(b"").tag(sync=True)
+    _detail_map = PngBytes(b"").tag(sync=True)
+
+    def __init__(
+        self,
+        reference: Picture | str | Path | None = None,
+        mask: np.ndarray | None = None,
+        sam: str | Path | None = None,
+        label: str = "Reference: cut out the object",
+    ) -> None:
+        self.segmenter: Segmenter = grab_cut
+        super().__init__(None, None, label)
+        self.observe(self._preview, "changed")
+        if reference is not None:
+            self.show(reference, mask)
+        if sam is not None:
+            with self.telling():
+                self.segmenter = Sam(sam)
+
+    def cut(
+        self, box: Box | None = None, clicks: list[tuple[int, int, bool]] | None = None
+    ) -> bool:
+        """Whether an object was found by a box or by clicks (y, x, is on the object)."""
+        if self.image is None:
+            self.message = "Open a picture before you cut something out of it."
+            return False
+        try:
+            found = self.segmenter(self.image, box, clicks or [])
+            check_masked("reference", self.image, found)
+        except UnusablePair:
+            self.message = "No object was found there; draw the box closer to it, or paint it."
+            return False
+        except BAD_INPUT as error:
+            self.message = f"Cutting failed: {error}"
+            return False
+        return self.select(found)
+
+    def figure(self) -> Figure:
+        """The reference with its mask, the id_image and the high-frequency map."""
+        figure, panels = empty_figure(3, [self.label, "id_image", "HF map"])
+        shown = self.previews()
+        if self.image is not None and shown is not None and self.mask is not None:
+            for axes, image in zip(panels, (overlaid(self.image, self.mask), *shown), strict=True):
+                axes.imshow(image)
+        return figure
+
+    def previews(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """id_image and HF map, (S, S, 3) and (h, w, 3) uint8; None while nothing is marked."""
+        if self.image is None or self._marked is None or not self._marked.any():
+            return None
+        crop, inside = crop_object(self.image, self._marked, PREVIEW_PX)
+        edges = high_frequency(crop, inside, generator(0, 0, "preview"), size_px=128)
+        return make_id_image(crop, inside, PREVIEW_PX, 1.2), edges
+
+    def _preview(self, _: Any) -> None:
+        shown = self.previews()
+        with self.hold_sync():
+            self._id_image, self._detail_map = map(png, shown) if shown else (b"", b"")
+
+    def _hear(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
+        super()._hear(_, content, buffers)
+        if content.get("do") != "prompt":
+            return
+        self.message = ""
+        with self.telling():
+            box = content.get("box")
+            found = None if box is None else Box(box[0], box[2], box[1], box[3])
+            self.cut(found, [(int(y), int(x), bool(on)) for y, x, on in content["clicks"]])
+        self.send({"done": "prompt"})

@@ -1,0 +1,182 @@
+"""A picture one draws a mask on: the state behind `painter.js`."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import traitlets
+from matplotlib.figure import Figure
+from PIL import Image
+
+from anydoor_lab.boxes import Box
+from anydoor_lab.pair import Picture, checked_box
+from anydoor_lab.widgets.view import (
+    BAD_INPUT,
+    SHOWN_PX,
+    PngBytes,
+    View,
+    empty_figure,
+    picture_of,
+    png,
+    uploaded,
+)
+
+MARK = (0, 114, 178)
+"""Colour of what is marked (blue of Okabe and Ito)."""
+
+
+class Painter(View):
+    """A picture and what is marked in it, both in the picture's own pixels.
+
+    Args:
+        picture: path, PIL picture or array; None shows an empty frame with an Open button.
+        region: (H, W) bool or a box [y1, x1, y2, x2] to begin with.
+        label: what the picture is, for its heading and for screen readers.
+
+    Attributes:
+        strokes: counts what was drawn in the browser; observe it to follow along.
+    """
+
+    label = traitlets.Unicode("Picture").tag(sync=True)
+    strokes = traitlets.Int(0).tag(sync=True)
+    _height = traitlets.Int(0).tag(sync=True)
+    _width = traitlets.Int(0).tag(sync=True)
+    _picture = PngBytes(b"").tag(sync=True)
+    _region = PngBytes(b"").tag(sync=True)
+    changed = traitlets.Int(0)
+    """Counts every change of picture or mask, by hand or by code."""
+
+    def __init__(
+        self,
+        picture: Picture | str | Path | None = None,
+        region: np.ndarray | Box | list[int] | None = None,
+        label: str = "Picture",
+    ) -> None:
+        self._image: np.ndarray | None = None
+        self._marked: np.ndarray | None = None
+        super().__init__(label=label)
+        self.on_msg(self._hear)
+        self.observe(self._drawn, "_region")
+        if picture is not None:
+            self.show(picture, region)
+
+    @property
+    def image(self) -> np.ndarray | None:
+        """(H, W, 3) uint8 RGB; None before there is a picture."""
+        return self._image
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """(H, W) bool, what is marked; None before there is a picture."""
+        return None if self._marked is None else self._marked.copy()
+
+    @property
+    def box(self) -> Box | None:
+        """The smallest box about what is marked; None where nothing is."""
+        marked = self._marked
+        return Box.around(marked) if marked is not None and marked.any() else None
+
+    def show(
+        self,
+        picture: Picture | str | Path,
+        region: np.ndarray | Box | list[int] | None = None,
+    ) -> bool:
+        """Whether `picture` could be taken; if not, the message says why and all stays."""
+        try:
+            image = picture_of(picture)
+            marked = _region_of(region, *image.shape[:2])
+        except BAD_INPUT as error:
+            self.message = f"This picture cannot be used: {error}"
+            return False
+        self._image, self._marked = image, marked
+        with self.hold_sync():
+            self._height, self._width = image.shape[:2]
+            self._region = _alpha_png(marked)
+            self._picture = png(image, SHOWN_PX)
+            self.message = ""
+        self.changed += 1
+        return True
+
+    def select(self, region: np.ndarray | Box | list[int]) -> bool:
+        """Whether `region` could be marked instead; if not, the message says why and all stays."""
+        if self._image is None:
+            self.message = "Open a picture before you mark something in it."
+            return False
+        try:
+            self._marked = _region_of(region, *self._image.shape[:2])
+        except BAD_INPUT as error:
+            self.message = f"This region cannot be used: {error}"
+            return False
+        self._region = _alpha_png(self._marked)
+        self.message = ""
+        self.changed += 1
+        return True
+
+    def figure(self) -> Figure:
+        """The picture with what is marked in it."""
+        figure, (axes,) = empty_figure(1, [self.label])
+        if self._image is not None and self._marked is not None:
+            axes.imshow(overlaid(self._image, self._marked))
+        return figure
+
+    def _drawn(self, change: dict[str, Any]) -> None:
+        """Take the region that the browser has sent."""
+        if self._image is None or self._marked is None:
+            return
+        marked = _from_alpha_png(change["new"], *self._image.shape[:2])
+        if not np.array_equal(marked, self._marked):
+            self._marked = marked
+            self.message = _complaint(marked)
+            self.changed += 1
+
+    def _hear(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
+        if content.get("do") != "open":
+            return
+        try:
+            self.show(uploaded(str(content.get("name")), bytes(buffers[0])))
+        except BAD_INPUT as error:
+            self.message = f"This picture cannot be used: {error}"
+
+
+def overlaid(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """`image` (H, W, 3) uint8 with `mask` (H, W) bool tinted."""
+    tinted = image.copy()
+    tinted[mask] = (0.55 * image[mask] + 0.45 * np.array(MARK)).astype(np.uint8)
+    return tinted
+
+
+def _region_of(region: np.ndarray | Box | list[int] | None, height: int, width: int) -> np.ndarray:
+    if region is None:
+        return np.zeros((height, width), np.bool_)
+    if not isinstance(region, np.ndarray):
+        return checked_box(region, height, width).mask(height, width)
+    if region.shape != (height, width):
+        raise ValueError(f"the mask is {region.shape}, its picture {(height, width)}")
+    return region.astype(np.bool_)
+
+
+def _complaint(marked: np.ndarray) -> str:
+    if marked.all():
+        return "The whole picture is marked; leave some of it unmarked."
+    return ""
+
+
+def _alpha_png(marked: np.ndarray) -> bytes:
+    """Empty where nothing is marked: a white picture whose alpha is the mask."""
+    if not marked.any():
+        return b""
+    values = np.zeros((*marked.shape, 2), np.uint8)
+    values[marked] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(values, "LA").save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _from_alpha_png(data: bytes, height: int, width: int) -> np.ndarray:
+    if not data:
+        return np.zeros((height, width), np.bool_)
+    marked = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))[..., 3] > 127
+    return marked if marked.shape == (height, width) else np.zeros((height, width), np.bool_)

@@ -1,0 +1,82 @@
+"""The Teleporter's controls and gallery: its state in typed traits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import traitlets
+from traitlets import Bool, Float, Int, List, Unicode
+
+from anydoor_lab.conditioning.collage import COLLAGES
+from anydoor_lab.conditioning.placement import BLENDS
+from anydoor_lab.widgets.view import SHOWN_PX, PngBytes, View, png, script
+
+RANGES = {"steps": (1, 100), "guidance": (1, 10), "seed": (0, 2**31 - 1), "proposals": (1, 8)}
+SETTINGS = ("steps", "guidance", "seed", "proposals", "idx", "collage", "shape", "blend")
+
+
+class Panel(View):
+    """Settings, progress, gallery and before/after slider.
+
+    Args:
+        choices: names on offer for `idx`.
+        settings: first values of some of `SETTINGS`.
+    """
+
+    _esm = script("painter.js", "panel.js")
+    steps = Int(20).tag(sync=True)
+    guidance = Float(2.0).tag(sync=True)
+    seed = Int(0).tag(sync=True)
+    proposals = Int(2).tag(sync=True)
+    idx = Unicode("dinov2").tag(sync=True)
+    collage = Unicode("hf").tag(sync=True)
+    shape = Unicode("box").tag(sync=True)
+    blend = Unicode("box").tag(sync=True)
+    busy = Bool(False).tag(sync=True)
+    progress = Float(0.0).tag(sync=True)
+    status = Unicode("").tag(sync=True)
+    chosen = Int(0).tag(sync=True)
+    finished = Int(0).tag(sync=True)
+    """Counts the runs that ended with a result."""
+    _choices = traitlets.Dict().tag(sync=True)
+    _ranges = traitlets.Dict({k: list(v) for k, v in RANGES.items()}).tag(sync=True)
+    _gallery = List(traitlets.Any()).tag(sync=True)
+    _before = PngBytes(b"").tag(sync=True)
+    _after = PngBytes(b"").tag(sync=True)
+
+    def __init__(self, choices: tuple[str, ...], **settings: Any) -> None:
+        names = {"idx": choices, "collage": COLLAGES, "shape": ("box", "mask"), "blend": BLENDS}
+        self.names = {key: list(values) for key, values in names.items()}
+        super().__init__(_choices=self.names, idx=choices[0])
+        for name, value in settings.items():
+            setattr(self, name, value)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings by name."""
+        return {name: getattr(self, name) for name in SETTINGS}
+
+    @traitlets.validate(*SETTINGS)
+    def _check(self, proposal: dict[str, Any]) -> Any:
+        """The value, or the old one (and a message) where it is out of range."""
+        name, value = proposal["trait"].name, proposal["value"]
+        if name in RANGES:
+            low, high = RANGES[name]
+            fits, expected = low <= value <= high, f"{low} to {high}"
+        else:
+            names = self.names[name]
+            fits, expected = value in names, f"one of {', '.join(names)}"
+        if fits:
+            return value
+        self.message = f"{name} is {value}; expected {expected}. It stays {getattr(self, name)}."
+        return getattr(self, name)
+
+    def show_gallery(self, images: list[np.ndarray]) -> None:
+        """Thumbnails of pictures (h, w, 3) uint8, one per proposal."""
+        self._gallery = [png(image, 208) for image in images]
+
+    def compare(self, before: np.ndarray, after: np.ndarray) -> None:
+        """Put two pictures (H, W, 3) uint8 behind the slider."""
+        with self.hold_sync():
+            self._before, self._after = png(before, SHOWN_PX), png(after, SHOWN_PX)

@@ -1,0 +1,5 @@
+export default {
+  render({ model, el }) {
+    return painter(model, el, { tools: ["box", "brush", "erase", "polygon", "pan"] });
+  },
+};

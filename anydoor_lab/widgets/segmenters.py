@@ -1,0 +1,118 @@
+"""From a box or clicks to an object's mask: GrabCut always, SAM where its weights are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from anydoor_lab.boxes import Box
+from anydoor_lab.images import resized
+
+Click = tuple[int, int, bool]
+"""(y, x, whether it is on the object), pixels."""
+
+
+class Segmenter(Protocol):
+    """Anything that cuts an object out."""
+
+    def __call__(self, image: np.ndarray, box: Box | None, clicks: Sequence[Click]) -> np.ndarray:
+        """(H, W) bool, the object in `image` (H, W, 3) uint8 that box and clicks point at."""
+
+
+def grab_cut(
+    image: np.ndarray, box: Box | None, clicks: Sequence[Click], longest_px: int = 400
+) -> np.ndarray:
+    """The object by OpenCV's GrabCut (Rother et al., 2004), (H, W) bool.
+
+    Args:
+        image: (H, W, 3) uint8.
+        box: everything outside it is background; None leaves it to the clicks.
+        clicks: what certainly is, or is not, the object.
+        longest_px: the picture is shrunk to this side first.
+    """
+    height, width = image.shape[:2]
+    scale = min(1.0, longest_px / max(height, width))
+    small = resized(image, max(2, round(height * scale)), max(2, round(width * scale)))
+    marks = _first_guess(small.shape[0], small.shape[1], scale, box, clicks)
+    if (marks % 2 == 1).any() and (marks % 2 == 0).any():
+        cv2.setRNGSeed(0)
+        models = np.zeros((1, 65)), np.zeros((1, 65))
+        cv2.grabCut(small, marks, None, *models, 4, cv2.GC_INIT_WITH_MASK)
+    found = _main_parts(marks % 2 == 1, [(y * scale, x * scale) for y, x, on in clicks if on])
+    large = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    return large > 0.5
+
+
+def _first_guess(
+    height: int, width: int, scale: float, box: Box | None, clicks: Sequence[Click]
+) -> np.ndarray:
+    """OpenCV's four marks: even is background, odd is object."""
+    marks = np.full((height, width), cv2.GC_BGD if box else cv2.GC_PR_BGD, np.uint8)
+    if box:
+        marks[box.scaled(scale).clipped(height, width).slices] = cv2.GC_PR_FGD
+    side = min(height, width)
+    for y, x, on in clicks:
+        place = (round(x * scale), round(y * scale))
+        if on and not box:
+            cv2.circle(marks, place, side // 4, cv2.GC_PR_FGD, -1)
+    for y, x, on in clicks:
+        place = (round(x * scale), round(y * scale))
+        cv2.circle(marks, place, max(1, side // 40), cv2.GC_FGD if on else cv2.GC_BGD, -1)
+    return marks
+
+
+def _main_parts(found: np.ndarray, wanted: Sequence[tuple[float, float]]) -> np.ndarray:
+    """The connected parts that were clicked, else those of at least a tenth of the largest."""
+    number, labels, facts, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8))
+    if number < 2:
+        return found
+    height, width = found.shape
+    clicked = {
+        int(labels[min(height - 1, round(y)), min(width - 1, round(x))]) for y, x in wanted
+    } - {0}
+    sizes = facts[1:, cv2.CC_STAT_AREA]
+    large = set((np.flatnonzero(sizes >= sizes.max() / 10) + 1).tolist())
+    return np.isin(labels, sorted(clicked or large))
+
+
+class Sam:
+    """Segment Anything (Kirillov et al., 2023) through transformers, from a local folder.
+
+    Args:
+        folder: a `SamModel` with its processor in transformers' layout.
+
+    Raises:
+        ValueError: the folder holds no such weights.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        from transformers import SamModel, SamProcessor
+
+        try:
+            self._model = SamModel.from_pretrained(folder, local_files_only=True).eval()
+            self._processor = SamProcessor.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"no SAM weights in {folder}; cutting with GrabCut instead") from error
+
+    def __call__(self, image: np.ndarray, box: Box | None, clicks: Sequence[Click]) -> np.ndarray:
+        """(H, W) bool, the most certain of SAM's masks."""
+        import torch
+
+        asked: dict[str, Any] = {}
+        if box:
+            asked["input_boxes"] = [[[box.x1, box.y1, box.x2, box.y2]]]
+        if clicks:
+            asked["input_points"] = [[[[x, y] for y, x, _ in clicks]]]
+            asked["input_labels"] = [[[int(on) for _, _, on in clicks]]]
+        inputs = self._processor(images=image, return_tensors="pt", **asked)
+        with torch.no_grad():
+            answer = self._model(**inputs)
+        masks = self._processor.image_processor.post_process_masks(
+            answer.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"]
+        )
+        best = int(answer.iou_scores[0, 0].argmax())
+        return masks[0][0, best].numpy().astype(np.bool_)

@@ -1,0 +1,133 @@
+"""What all widgets share: a message line, scripts from files, a figure where no front end is."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import traitlets
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from anydoor_lab.images import read_image, resized
+from anydoor_lab.pair import Picture, check_image
+
+MAX_PIXELS = 40_000_000
+"""Larger pictures (width x height) are refused: a browser has to hold them, too."""
+SHOWN_PX = 1600
+"""Longest side that is sent to the browser to look at; masks keep the picture's own pixels."""
+BAD_INPUT = (ValueError, TypeError, OSError, RuntimeError)
+
+
+def script(*names: str) -> str:
+    """The named files beside this one, one after the other: one module without imports."""
+    return "\n".join((Path(__file__).parent / name).read_text("utf-8") for name in names)
+
+
+class View(anywidget.AnyWidget):
+    """A widget that says in its message line what is wrong, and can be drawn without a browser."""
+
+    _css = script("style.css")
+    message = traitlets.Unicode("").tag(sync=True)
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Inside, bad input becomes the message; what was shown before stays."""
+        try:
+            yield
+        except BAD_INPUT as error:
+            self.message = str(error)
+
+    def figure(self) -> Figure:
+        """What the widget shows, as a matplotlib figure."""
+        raise NotImplementedError
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.figure().savefig(buffer, format="png", bbox_inches="tight", facecolor="white")
+        return buffer.getvalue()
+
+
+class PngBytes(traitlets.Bytes):
+    """A PNG file; bytes of the browser arrive as a memoryview, which plain `Bytes` refuses."""
+
+    def validate(self, obj: object, value: object) -> bytes:
+        """The value as bytes."""
+        return (
+            super().validate(obj, bytes(value) if isinstance(value, memoryview) else value) or b""
+        )
+
+
+def picture_of(picture: Picture | str | Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a path, a PIL picture or an array (grey and RGBA ones as well).
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError: it is no picture, or one that is too large.
+    """
+    if isinstance(picture, str | Path):
+        image = read_image(picture)
+    elif isinstance(picture, Image.Image):
+        image = np.array(picture.convert("RGB"))
+    else:
+        image = _three_channels(picture)
+    check_image("the picture", image)
+    height, width = image.shape[:2]
+    if height * width > MAX_PIXELS:
+        raise ValueError(
+            f"the picture has {width}x{height} pixels; at most {MAX_PIXELS:,}, shrink it first"
+        )
+    if min(height, width) < 2:
+        raise ValueError(f"the picture has {width}x{height} pixels; expected at least 2x2")
+    return image
+
+
+def _three_channels(image: np.ndarray) -> np.ndarray:
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"the picture is a {type(image).__name__}; give a path, PIL or an array")
+    if image.dtype == np.uint16:
+        image = (image // 257).astype(np.uint8)
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    return np.ascontiguousarray(image[..., :3]) if image.shape[-1:] == (4,) else image
+
+
+def uploaded(name: str, data: bytes) -> np.ndarray:
+    """The picture in an uploaded file.
+
+    Raises: as `picture_of`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / (Path(name).name or "picture")
+        path.write_bytes(data)
+        try:
+            return picture_of(path)
+        except (ValueError, OSError) as error:
+            raise ValueError(str(error).replace(str(path), path.name)) from error
+
+
+def png(image: np.ndarray, longest_px: int | None = None) -> bytes:
+    """`image` (H, W[, 3]) uint8 as a PNG file, shrunk to at most `longest_px`."""
+    scale = (longest_px or max(image.shape[:2])) / max(image.shape[:2])
+    if scale < 1:
+        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+        image = resized(image, height, width)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def empty_figure(columns: int, titles: list[str], height_in: float = 3.2) -> tuple[Figure, list]:
+    """A figure of `columns` pictures side by side, and its axes."""
+    figure = Figure(figsize=(3.2 * columns, height_in), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = list(figure.subplots(1, columns, squeeze=False)[0])
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set_title(title, fontsize=10)
+        axes.set_axis_off()
+    return figure, panels

@@ -1,0 +1,148 @@
+"""A Jupyter server and Chromium for the browser tests: nothing leaves this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from anydoor_lab.demo import command, free_port
+
+ROOT = Path(__file__).resolve().parents[1]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+def lacking() -> str:
+    """Why no browser test can run here; empty where they can."""
+    try:
+        import playwright.sync_api  # noqa: F401
+        import voila  # noqa: F401
+    except ImportError as error:
+        return f"{error.name} is not installed"
+    return "" if CHROMIUM else "no Chromium on this machine"
+
+
+def notebook(path: Path, *cells: str) -> Path:
+    """A notebook of these cells."""
+    import nbformat
+
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(made, path)
+    return path
+
+
+@contextmanager
+def server(command: list[str], port: int, folder: Path, ready: str) -> Iterator[str]:
+    """A server with fresh Jupyter folders; its address, once `ready` answers."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"}
+    for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+        environment[name] = str(folder / name.lower())
+    with (folder / "server.log").open("w") as log:
+        running = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(address + ready), 60, f"see {folder / 'server.log'}")
+        yield address
+    finally:
+        running.terminate()
+        try:
+            running.wait(20)
+        except subprocess.TimeoutExpired:
+            running.kill()
+
+
+def voila(path: Path) -> Any:
+    """The demo's Voila on another notebook."""
+    port = free_port()
+    started = command(port, browser=False, notebook=path)
+    return server(started, port, path.parent, "/voila/static/voila.js")
+
+
+def lab(folder: Path) -> Any:
+    """JupyterLab on a folder, without a token and without its news."""
+    settings = folder / "jupyter_config_dir" / "lab" / "user-settings" / "@jupyterlab"
+    news = settings / "apputils-extension" / "notification.jupyterlab-settings"
+    news.parent.mkdir(parents=True)
+    news.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    port = free_port()
+    flags = ["--no-browser", "--ip=127.0.0.1", "--IdentityProvider.token=", "--allow-root"]
+    own = [f"--port={port}", f"--ServerApp.root_dir={folder}"]
+    return server([sys.executable, "-m", "jupyterlab", *flags, *own], port, folder, "/api")
+
+
+def answers(address: str) -> bool:
+    """Whether anything answers there."""
+    try:
+        urllib.request.urlopen(address, timeout=2).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(true: Any, seconds: float, what: str) -> None:
+    """Wait until `true()`; AssertionError after `seconds`."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        time.sleep(0.1)
+
+
+@contextmanager
+def page(width: int = 1280, height: int = 1000) -> Iterator[Any]:
+    """A page of a fresh Chromium; every request must stay on this machine."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        opened = browser.new_page(viewport={"width": width, "height": height})
+        strangers: list[str] = []
+        local = re.compile(r"(https?|wss?)://(127\.0\.0\.1|localhost)[:/]|data:|blob:|about:")
+
+        def left(request: Any) -> None:
+            if not local.match(request.url) and request.failure != "csp":
+                strangers.append(f"{request.url} ({request.failure})")
+
+        opened.on("requestfinished", left)
+        opened.on("requestfailed", left)
+        errors: list[str] = []
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        try:
+            yield opened
+        finally:
+            browser.close()
+        assert strangers == []
+        assert errors == []
+
+
+def drag(page: Any, painter: Any, box: tuple[int, int, int, int], size: tuple[int, int]) -> None:
+    """Drag over (y1, x1, y2, x2) of a picture of `size` (height, width)."""
+    where = painter.locator("svg").first.bounding_box()
+    y1, x1, y2, x2 = box
+    across, down = where["width"] / size[1], where["height"] / size[0]
+    page.mouse.move(where["x"] + (x1 + 0.2) * across, where["y"] + (y1 + 0.2) * down)
+    page.mouse.down()
+    middle = ((x1 + x2) / 2, (y1 + y2) / 2)
+    page.mouse.move(where["x"] + middle[0] * across, where["y"] + middle[1] * down, steps=4)
+    page.mouse.move(where["x"] + (x2 - 0.2) * across, where["y"] + (y2 - 0.2) * down, steps=4)
+    page.mouse.up()
+
+
+def screenshot(page: Any, name: str) -> None:
+    """Keep a picture of the page where the environment names a folder for it."""
+    folder = os.environ.get("ANYDOOR_SCREENSHOTS")
+    if folder:
+        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)

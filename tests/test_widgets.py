@@ -1,0 +1,248 @@
+"""The widgets without a browser: exact regions, messages for bad input, runs that stop."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anydoor_lab.boxes import Box
+from anydoor_lab.data.world import World
+from anydoor_lab.draws import generator
+from anydoor_lab.pair import Pair
+from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker, Teleporter
+from anydoor_lab.widgets.segmenters import Sam
+from anydoor_lab.widgets.variants import IDX
+from anydoor_lab.widgets.view import uploaded
+from small import RandomSamples, small_objective
+
+if TYPE_CHECKING:
+    from anydoor_lab.pipeline import AnyDoorPipeline
+
+SCENE = np.full((60, 90, 3), 120, np.uint8)
+PNG = b"\x89PNG"
+
+
+def world_pair() -> Pair:
+    return World(size_px=96, split="held_out").pair(3, generator(0, 3, "pair"))
+
+
+def drawn(mask: np.ndarray) -> memoryview:
+    """What a browser sends: a coloured PNG whose alpha is the mask."""
+    pixels = np.dstack([np.full((*mask.shape, 3), 90, np.uint8), mask * np.uint8(255)])
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return memoryview(buffer.getvalue())
+
+
+def test_a_region_drawn_in_the_browser_is_exact() -> None:
+    picker = RegionPicker(SCENE)
+    mask = Box(7, 31, 12, 55).mask(60, 90)
+    picker.set_state({"_region": drawn(mask), "strokes": 1})
+    assert np.array_equal(picker.mask, mask)
+    assert picker.box == Box(7, 31, 12, 55)
+    picker.set_state({"_region": memoryview(b""), "strokes": 2})
+    assert picker.box is None
+
+
+@pytest.mark.parametrize("bad", [b"no picture", np.zeros((4, 4, 7), np.uint8), 5, "missing.png"])
+def test_a_bad_picture_is_a_message_and_what_was_there_stays(bad: object, tmp_path: Path) -> None:
+    picker = RegionPicker(SCENE, [1, 2, 30, 40])
+    if isinstance(bad, bytes):
+        (tmp_path / "bad.png").write_bytes(bad)
+        bad = tmp_path / "bad.png"
+    assert not picker.show(bad)  # type: ignore[arg-type]
+    assert "cannot be used" in picker.message
+    assert picker.box == Box(1, 30, 2, 40)
+    assert picker.show(SCENE)
+    assert picker.message == ""
+
+
+def test_grey_16_bit_alpha_and_rotated_pictures_are_taken(tmp_path: Path) -> None:
+    Image.fromarray(np.full((20, 30), 40000, np.uint16)).save(tmp_path / "deep.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(SCENE).save(tmp_path / "turned.jpg", exif=exif)
+    pictures = [
+        tmp_path / "deep.png",
+        np.zeros((20, 30), np.uint8),
+        np.zeros((20, 30, 4), np.uint8),
+    ]
+    for picture in pictures:
+        assert RegionPicker(picture).image.shape == (20, 30, 3)  # type: ignore[union-attr]
+    assert uploaded("turned.jpg", (tmp_path / "turned.jpg").read_bytes()).shape == (90, 60, 3)
+
+
+def test_a_gigantic_picture_is_refused_with_its_size() -> None:
+    picker = RegionPicker(np.broadcast_to(np.uint8(0), (9000, 9000, 3)))
+    assert "9000x9000" in picker.message
+    assert picker.image is None
+
+
+def test_a_box_cuts_the_object_out_and_shows_what_the_model_will_see() -> None:
+    pair = world_pair()
+    cutter = ObjectCutter(pair.reference)
+    box = Box.around(pair.reference_mask).grown(1.2, *pair.reference_mask.shape)
+    assert cutter.cut(box)
+    assert cutter.mask is not None
+    both, either = cutter.mask & pair.reference_mask, cutter.mask | pair.reference_mask
+    assert both.sum() / either.sum() > 0.8
+    assert cutter._id_image.startswith(PNG)
+    assert cutter._detail_map.startswith(PNG)
+
+
+def test_clicks_cut_too_and_missing_sam_weights_are_a_message(tmp_path: Path) -> None:
+    pair = world_pair()
+    cutter = ObjectCutter(pair.reference, sam=tmp_path)
+    assert "GrabCut" in cutter.message
+    box = Box.around(pair.reference_mask)
+    centre = ((box.y1 + box.y2) // 2, (box.x1 + box.x2) // 2)
+    asked = {"do": "prompt", "box": None, "clicks": [[*centre, 1], [1, 1, 0]]}
+    cutter._handle_custom_msg(asked, [])
+    assert cutter.mask is not None
+    assert cutter.mask[centre]
+    assert not cutter.mask[1, 1]
+
+
+def test_sam_cuts_where_its_weights_are(tmp_path: Path) -> None:
+    from transformers import SamConfig, SamImageProcessor, SamModel, SamProcessor
+
+    vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "image_size": 64, "output_channels": 16, "mlp_dim": 16, "global_attn_indexes": [0],
+              "window_size": 2, "num_pos_feats": 8}  # fmt: skip
+    decoder = {"hidden_size": 16, "mlp_dim": 16, "num_hidden_layers": 1,
+               "num_attention_heads": 2, "iou_head_hidden_dim": 16}  # fmt: skip
+    prompt = {"hidden_size": 16, "image_size": 64}
+    SamModel(
+        SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+    ).save_pretrained(tmp_path)
+    sizes = {"size": {"longest_edge": 64}, "pad_size": {"height": 64, "width": 64}}
+    masks = {"mask_size": {"longest_edge": 16}, "mask_pad_size": {"height": 16, "width": 16}}
+    SamProcessor(SamImageProcessor(**sizes, **masks)).save_pretrained(tmp_path)
+    cut = Sam(tmp_path)(SCENE, Box(5, 40, 5, 60), [(20, 30, True)])
+    assert cut.shape == (60, 90)
+    assert cut.dtype == np.bool_
+
+
+def test_the_names_of_idx_are_those_of_conf() -> None:
+    from anydoor_lab.configs import conf_dir
+
+    names = {path.stem for path in (Path(conf_dir()) / "idx").glob("*.yaml")}
+    assert names == set(IDX)
+
+
+def teleporter(pipeline: AnyDoorPipeline, folder: Path, **settings: object) -> Teleporter:
+    pair = world_pair()
+    start = (pair.reference, pair.scene, pair.reference_mask, [20, 24, 60, 66], folder)
+    return Teleporter(pipeline, *start, **{"steps": 3, "proposals": 2, **settings})
+
+
+def test_generate_changes_the_scene_only_inside_and_its_recipe_makes_it_again(
+    pipeline: AnyDoorPipeline, tmp_path: Path
+) -> None:
+    first = teleporter(pipeline, tmp_path, seed=5)
+    assert first.generate()
+    assert first.wait(60)
+    assert first.panel.message == ""
+    changed = (first.results[1] != first.picker.image).any(axis=2)
+    assert changed.any()
+    around = Box(20, 60, 24, 66).grown(1.2, *changed.shape).mask(*changed.shape)
+    assert not changed[~around].any()
+    first.panel.chosen = 1
+    path = first.save()
+    assert path is not None
+    again = Teleporter(pipeline)
+    assert again.open_recipe(path.with_suffix(".json"))
+    again.generate()
+    assert again.wait(60)
+    assert np.array_equal(again.results[1], np.array(Image.open(path)))
+    recipe = json.loads(path.with_suffix(".json").read_text())
+    assert recipe["settings"]["seed"] == 5
+
+
+def test_a_second_press_is_answered_and_cancel_stops_in_mid_run(
+    pipeline: AnyDoorPipeline, tmp_path: Path
+) -> None:
+    one = teleporter(pipeline, tmp_path, steps=100)
+    assert one.generate()
+    assert not one.generate()
+    assert "Still working" in one.panel.message
+    while one.panel.progress == 0:
+        time.sleep(0.01)
+    one.cancel()
+    assert one.wait(20)
+    assert one.panel.progress < 1
+    assert one.results == []
+    assert one.panel._gallery == []
+    assert "Cancelled" in one.panel.status
+    assert not one.panel.busy
+
+
+def test_settings_out_of_range_and_missing_marks_are_messages(
+    pipeline: AnyDoorPipeline, tmp_path: Path
+) -> None:
+    one = teleporter(pipeline, tmp_path)
+    one.panel.steps = 1000
+    assert one.panel.steps == 3
+    assert "1 to 100" in one.panel.message
+    one.panel.collage = "magic"
+    assert "one of none" in one.panel.message
+    one.picker.select(np.zeros_like(one.picker.mask))
+    assert not one.generate()
+    assert "draw a box in the scene" in one.panel.message
+    assert one.save() is None
+    assert not one.open_recipe(b"{}")
+    assert "no recipe" in one.panel.message
+
+
+def test_a_half_written_run_folder_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
+    live = LiveRun(tmp_path / "run", every=0)
+    assert "does not exist" in live.message
+    lines = [{"step": k, "samples": 8 * k, "loss": 1 / k, "loss/t_0_250": 2 / k} for k in (1, 2)]
+    (tmp_path / "run").mkdir()
+    text = "\n".join(map(json.dumps, lines)) + '\n{"step": 3, "lo'
+    (tmp_path / "run" / "metrics.jsonl").write_text(text)
+    live.refresh()
+    assert live.message == ""
+    assert live._series["loss"]["loss"] == [[8, 1.0], [16, 0.5]]
+    assert list(live._series["bins"]) == ["0–250"]
+    (tmp_path / "run" / "samples").mkdir()
+    (tmp_path / "run" / "samples" / "held_out_00000002.png").write_bytes(b"torn")
+    live.refresh()
+    assert "cannot be read" in live.message
+
+
+def test_stop_saves_a_checkpoint_of_a_training_in_this_kernel(
+    pipeline: AnyDoorPipeline, tmp_path: Path
+) -> None:
+    from accelerate import Accelerator
+
+    from anydoor_lab.checkpoint import newest_checkpoint
+    from anydoor_lab.plan import FitSettings
+    from anydoor_lab.training import start
+
+    settings = FitSettings(steps=500, batch_size=2, log_every=1, checkpoint_every=500)
+    state = start(small_objective(pipeline.model), settings, Accelerator(cpu=True))
+    live = LiveRun(tmp_path / "run", every=0)
+    (tmp_path / "run").mkdir()
+    assert live.train(state, RandomSamples(), settings)
+    assert not live.train(state, RandomSamples(), settings)
+    while not live._series["loss"]["loss"] and live.training:
+        time.sleep(0.01)
+    live.stop()
+    assert live.wait(60)
+    found = newest_checkpoint(tmp_path / "run" / "checkpoints")
+    assert found is not None, live.message
+    assert 0 < found.step < 500
+
+
+def test_each_widget_can_be_drawn_without_a_front_end(tmp_path: Path) -> None:
+    cutter = ObjectCutter(SCENE, Box(9, 20, 9, 30).mask(60, 90))
+    for widget in (RegionPicker(SCENE, [2, 2, 9, 9]), cutter, LiveRun(tmp_path, every=0)):
+        assert widget._repr_png_().startswith(PNG)
