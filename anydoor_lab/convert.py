@@ -1,4 +1,4 @@
-"""The door to the released checkpoint: `python -m anydoor_lab.convert source=<file> out=<folder>`."""
+"""The door to the released checkpoint: `python -m anydoor_lab.convert source= out=`."""
 
 from __future__ import annotations
 

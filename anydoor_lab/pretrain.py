@@ -63,7 +63,10 @@ def pretrain(cfg: DictConfig) -> Path:
     settings = FitSettings(**plain(cfg.part.fit))
     state = start(objective, settings, Accelerator(cpu=cfg.device == "cpu"))
     facts = _trained(cfg, state, samples, settings, {**_facts(cfg), **begun_from})
-    if not state.accelerator.is_main_process:
+    leading = state.accelerator.is_main_process
+    if torch.distributed.is_initialized():  # the scores are one process's: no metric may wait
+        torch.distributed.destroy_process_group()
+    if not leading:
         return folder
     with state.averaged():
         round_to_half(objective.network)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning
+from anydoor_lab.conditioning.official import OfficialConditioner
 from anydoor_lab.draws import generator
 from anydoor_lab.pair import Pair, PairSource, UnusablePair
 
@@ -31,7 +32,7 @@ class PairStream:
     """
 
     source: PairSource
-    conditioner: Conditioner
+    conditioner: Conditioner | OfficialConditioner
     seed: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
 

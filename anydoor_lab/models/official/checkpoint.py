@@ -69,7 +69,8 @@ def opened(path: Path) -> Iterator[Source]:
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, "pt") as file:
-                shapes = {n: tuple(file.get_slice(n).get_shape()) for n in file.keys()}  # noqa: SIM118
+                names = file.keys()
+                shapes = {n: tuple(file.get_slice(n).get_shape()) for n in names}
                 yield Source(path, shapes, file.get_tensor)
         except SafetensorError as error:
             raise ValueError(f"{path} is damaged ({error}); download it again") from error

@@ -175,9 +175,11 @@ def vae_table(blocks: Blocks) -> list[Rename]:
         for ours, theirs in VAE_MIDDLE
     ]
     for level in range(blocks.levels):
-        sides = (("encoder.down_blocks", "encoder.down", level, "downsample", blocks.layers),)
         up = blocks.levels - 1 - level  # the official decoder counts from the picture
-        sides += (("decoder.up_blocks", "decoder.up", up, "upsample", blocks.layers + 1),)
+        sides = (
+            ("encoder.down_blocks", "encoder.down", level, "downsample", blocks.layers),
+            ("decoder.up_blocks", "decoder.up", up, "upsample", blocks.layers + 1),
+        )
         for ours, theirs, number, change, layers in sides:
             for layer in range(layers):
                 here, there = (
