@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
-from diffusers.pipelines.pipeline_utils import StableDiffusionMixin
 from PIL import Image
 
 from anydoor_lab.boxes import Box
@@ -52,7 +51,7 @@ class Placed:
     conditioning: Conditioning
 
 
-class AnyDoorPipeline(DiffusionPipeline, StableDiffusionMixin):
+class AnyDoorPipeline(DiffusionPipeline):
     """Puts the object of a reference into a marked place of a scene.
 
     Args:
