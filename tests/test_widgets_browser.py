@@ -221,6 +221,7 @@ def test_the_first_notebook_in_jupyterlab_places_an_object_only_inside(tmp_path:
     with lab(tmp_path) as address, page(1280, 1200) as shown:
         shown.goto(f"{address}/lab/tree/copy.ipynb", timeout=90_000)
         shown.locator(".jp-Notebook").wait_for(timeout=90_000)
+        wait_until(lambda: kernel_is_ready(shown, address), 90, "a connected kernel")
         shown.locator("#jp-mainmenu-run, .lm-MenuBar-itemLabel:text-is('Run')").first.click()
         shown.get_by_role("menuitem", name="Run All Cells").first.click()
         panel = shown.locator(".ad-panel").first
@@ -240,6 +241,12 @@ def test_the_first_notebook_in_jupyterlab_places_an_object_only_inside(tmp_path:
         wait_until(lambda: list(tmp_path.rglob("placed_0002.png")), 30, "a saved picture")
         screenshot(shown, "lab_1280")
     check_only_inside(next(tmp_path.rglob("placed_0002.json")), (20, 30, 74, 88))
+
+
+def kernel_is_ready(shown: Any, address: str) -> bool:
+    """Whether a kernel is idle and the page connected to it: before that, Run All does nothing."""
+    kernels = shown.request.get(f"{address}/api/kernels").json()
+    return any(k["execution_state"] == "idle" and k["connections"] > 0 for k in kernels)
 
 
 def check_only_inside(path: Path, box: tuple[int, int, int, int]) -> None:
