@@ -48,13 +48,11 @@ def to_folder(path: Path, out: Path, cfg: DictConfig) -> None:
             checkpoint.write_component(component, source, part / component.name)
         betas = source.fetch("betas") if "betas" in source.shapes else schedule.stable_diffusion()
         scheduler = DDIMScheduler(**schedule.scheduler_config(betas))
-        if checkpoint.is_plain_base(source):
-            scheduler.save_pretrained(part / "scheduler")
-            if cfg.check_prediction:
-                checkpoint.check_prediction(part, scheduler)
-        else:
-            scheduler.save_pretrained(part / "scheduler")
+        scheduler.save_pretrained(part / "scheduler")
+        if not checkpoint.is_plain_base(source):
             _save_index(parts, scheduler, part, cfg)
+        elif cfg.check_prediction:
+            checkpoint.check_prediction(part, scheduler)
         ignored = sorted(set(source.shapes) - {s.key for c in parts for s in c.slots.values()})
     named = ", ".join(ignored[:20]) + (" ..." if len(ignored) > 20 else "")
     taken = sum(len({s.key for s in c.slots.values()}) for c in parts)

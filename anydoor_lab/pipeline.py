@@ -252,11 +252,9 @@ class AnyDoorPipeline(DiffusionPipeline):
         denoiser = BoundDenoiser(self.model, schedule, prepared, *sizes)
         for network in (self.unet, self.detail_extractor):
             keep_projections(network)
-        noise = self._noise(prepared.resolution, seeds)
+        noise = self.start_noise(prepared.resolution, seeds)
         if chosen.solver == "ddim":
-            one = self.scheduler.config.set_alpha_to_one
-            last = 1.0 if one else float(schedule.alphas_cumprod[0])
-            yield from sample_ddim(denoiser, noise, timesteps, schedule, last)
+            yield from sample_ddim(denoiser, noise, timesteps, schedule, self.last_alpha)
         else:
             solver = solver_scheduler(self.scheduler, len(timesteps), noise.device)
             yield from sample_by(solver, denoiser, noise, schedule)
@@ -286,7 +284,15 @@ class AnyDoorPipeline(DiffusionPipeline):
         pixels = (images.clamp(-1, 1) + 1) * 127.5
         return pixels.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
-    def _noise(self, resolution: int, seeds: Sequence[Sequence[int]]) -> torch.Tensor:
+    @property
+    def last_alpha(self) -> float:
+        """alphas_cumprod after the last DDIM step."""
+        if self.scheduler.config.set_alpha_to_one:
+            return 1.0
+        return float(self.scheduler.alphas_cumprod[0])
+
+    def start_noise(self, resolution: int, seeds: Sequence[Sequence[int]]) -> torch.Tensor:
+        """(B * K, 4, h, w) standard normal numbers, each from its own seed."""
         side = resolution // 2 ** (len(self.vae.config.block_out_channels) - 1)
         size = (self.unet.config.in_channels, side, side)
         flat = [seed for several in seeds for seed in several]

@@ -22,7 +22,8 @@ from anydoor_lab.diffusion.loss import DiffusionLoss
 from anydoor_lab.diffusion.sampler import sample_ddim
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import adaptive_timesteps
-from anydoor_lab.models.official.names import Blocks, slot
+from anydoor_lab.models.official.checkpoint import blocks_of
+from anydoor_lab.models.official.names import slot
 from anydoor_lab.pair import Pair
 from anydoor_lab.pipeline import AnyDoorPipeline
 from test_doors import command
@@ -204,10 +205,7 @@ def official_gradients(parity: Parity) -> dict[str, torch.Tensor]:
     pipeline, gradients = parity.pipeline, {}
     for component in ("unet", "detail_extractor", "id_extractor"):
         network = getattr(pipeline, component)
-        blocks = Blocks(0, ())
-        if component != "id_extractor":
-            kinds, layers = network.config.down_block_types, network.config.layers_per_block
-            blocks = Blocks(layers, tuple("CrossAttn" in kind for kind in kinds))
+        blocks = blocks_of(network.config)
         for name, parameter in network.named_parameters():
             if parameter.grad is not None:
                 gradients[slot(component, name, blocks).key] = parameter.grad

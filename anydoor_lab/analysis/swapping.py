@@ -66,10 +66,8 @@ def denoise_switched(
     def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         return (late if int(t[0]) <= switched else early)(x, t)
 
-    one = pipeline.scheduler.config.set_alpha_to_one
-    last = 1.0 if one else float(schedule.alphas_cumprod[0])
-    noise = pipeline._noise(first.resolution, [[seed]] * len(first.tokens))
-    yield from sample_ddim(denoise, noise, timesteps, schedule, last)
+    noise = pipeline.start_noise(first.resolution, [[seed]] * len(first.tokens))
+    yield from sample_ddim(denoise, noise, timesteps, schedule, pipeline.last_alpha)
 
 
 def decided_shares(results: np.ndarray) -> dict[str, np.ndarray]:

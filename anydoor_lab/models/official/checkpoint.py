@@ -109,38 +109,32 @@ def components(source: Source, heads: Heads) -> list[Component]:
         ValueError: tensors are missing, left over or of another shape.
     """
     plain = is_plain_base(source)
-    built = [
-        _component(name, network, blocks)
-        for name, network, blocks in _networks(source, heads, BASE_PARTS if plain else PARTS)
-    ]
-    needed = {s.key: (c, n, s) for c in built for n, s in c.slots.items()}
-    _name_first("lacks", sorted(set(needed) - set(source.shapes)), source)
+    networks = _networks(source, heads, BASE_PARTS if plain else PARTS)
+    built = [_component(name, network) for name, network in networks]
+    needed = {place.key for component in built for place in component.slots.values()}
+    _name_first("lacks", sorted(needed - set(source.shapes)), source)
     ignored = IGNORED["base" if plain else "anydoor"]
-    left = sorted(n for n in set(source.shapes) - set(needed) if not n.startswith(ignored))
+    left = sorted(n for n in set(source.shapes) - needed if not n.startswith(ignored))
     _name_first("has, beside AnyDoor's,", left, source)
     for component in built:
         _check_shapes(component, source)
     return built
 
 
-def _networks(
-    source: Source, heads: Heads, parts: tuple[str, ...]
-) -> Iterator[tuple[str, Any, Blocks]]:
+def _networks(source: Source, heads: Heads, parts: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     of = {name: shapes_of(source.shapes, name) for name in parts}
     with torch.device("meta"):
-        unet = sizes.unet_config(of["unet"], heads)
-        yield "unet", UNet2DConditionModel(**unet), sizes.unet_blocks(of["unet"])
-        yield "vae", AutoencoderKL(**sizes.vae_config(of["vae"])), sizes.vae_blocks(of["vae"])
+        yield "unet", UNet2DConditionModel(**sizes.unet_config(of["unet"], heads))
+        yield "vae", AutoencoderKL(**sizes.vae_config(of["vae"]))
         if "detail_extractor" in of:
-            detail = of["detail_extractor"]
-            config = sizes.detail_config(detail, heads)
-            yield "detail_extractor", DetailExtractor(**config), sizes.unet_blocks(detail)
+            config = sizes.detail_config(of["detail_extractor"], heads)
+            yield "detail_extractor", DetailExtractor(**config)
         if "id_extractor" in of:
-            config = sizes.id_config(of["id_extractor"], heads)
-            yield "id_extractor", Dinov2Extractor(**config), Blocks(0, ())
+            yield "id_extractor", Dinov2Extractor(**sizes.id_config(of["id_extractor"], heads))
 
 
-def _component(name: str, network: Any, blocks: Blocks) -> Component:
+def _component(name: str, network: Any) -> Component:
+    blocks = blocks_of(network.config)
     return Component(name, network, {n: slot(name, n, blocks) for n in network.state_dict()})
 
 
@@ -229,7 +223,7 @@ def official_tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
             f"{folder} holds a {config['_class_name']}; the official layout has a place for a "
             f"{CLASSES[name].__name__} only"
         )
-    blocks = Blocks(0, ()) if name == "id_extractor" else _blocks_of(config)
+    blocks = blocks_of(config)
     gathered: dict[str, dict[int, torch.Tensor]] = {}
     with safe_open(folder / WEIGHTS, "pt") as file:
         for own in file.keys():  # noqa: SIM118
@@ -243,10 +237,12 @@ def _joined(parts: Mapping[int, torch.Tensor]) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat([parts[n] for n in sorted(parts)])
 
 
-def _blocks_of(config: Mapping[str, Any]) -> Blocks:
-    kinds = config["down_block_types"]
-    stem = 2 * len(config.get("conditioning_embedding_out_channels", "0")) - 2
-    return Blocks(config["layers_per_block"], tuple("CrossAttn" in kind for kind in kinds), stem)
+def blocks_of(config: Mapping[str, Any]) -> Blocks:
+    """How the network of such a config is built; the ID extractor has no blocks."""
+    kinds = config.get("down_block_types", ())
+    widths = config.get("conditioning_embedding_out_channels", ())
+    attends = tuple("CrossAttn" in kind for kind in kinds)
+    return Blocks(config.get("layers_per_block", 0), attends, max(0, 2 * len(widths) - 2))
 
 
 def official_buffers(folder: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

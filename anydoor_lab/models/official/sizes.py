@@ -61,10 +61,11 @@ def unet_config(shapes: Shapes, heads: Heads) -> dict[str, Any]:
         ValueError: a tensor that tells the sizes is missing.
     """
     config = encoder_config(shapes, heads)
-    up = [f"CrossAttnUp{kind.split('Down')[1]}" for kind in config["down_block_types"]]
-    kinds = zip(up, config["down_block_types"], strict=True)
-    up = [kind if "CrossAttn" in down else "UpBlock2D" for kind, down in kinds]
-    return {**config, "up_block_types": up[::-1], "out_channels": shapes["out.2.weight"][0]}
+    up = [
+        "CrossAttnUpBlock2D" if "CrossAttn" in kind else "UpBlock2D"
+        for kind in reversed(config["down_block_types"])
+    ]
+    return {**config, "up_block_types": up, "out_channels": shapes["out.2.weight"][0]}
 
 
 def encoder_config(shapes: Shapes, heads: Heads) -> dict[str, Any]:
@@ -98,9 +99,7 @@ def unet_blocks(shapes: Shapes) -> Blocks:
     downs = [n for n in range(total) if f"input_blocks.{n}.0.op.weight" in shapes]
     layers = (downs[0] if downs else total) - 1
     firsts = [1, *(n + 1 for n in downs)]
-    attends = tuple(f"input_blocks.{n}.1.norm.weight" in shapes for n in firsts)
-    stem = shapes.count(r"input_hint_block\.(\d+)\.") // 2 - 1
-    return Blocks(layers, attends, max(0, stem))
+    return Blocks(layers, tuple(f"input_blocks.{n}.1.norm.weight" in shapes for n in firsts))
 
 
 def detail_config(shapes: Shapes, heads: Heads) -> dict[str, Any]:
