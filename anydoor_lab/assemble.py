@@ -73,7 +73,7 @@ def build_objective(cfg: DictConfig, pipeline: AnyDoorPipeline) -> DiffusionLoss
     from anydoor_lab.diffusion.schedule import Schedule
     from anydoor_lab.models.precision import recompute_activations, store_frozen
 
-    model = pipeline.model.freeze(cfg.train.trained)
+    model = pipeline.model.freeze(cfg.train.trained, cfg.train.lora_rank)
     store_frozen(model, cfg.train.frozen_precision)
     if cfg.train.recompute:
         recompute_activations(model)

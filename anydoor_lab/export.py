@@ -13,24 +13,32 @@ from anydoor_lab.pair import check_choice
 
 @door("export")
 def main(cfg: DictConfig) -> None:
-    """Write a run's averaged weights as one folder that `AnyDoorPipeline.from_pretrained` loads."""
+    """Write a run's averaged weights as one folder that `AnyDoorPipeline.from_pretrained` loads,
+    or only its LoRA adapters."""
     import torch
 
     from anydoor_lab import loading
+    from anydoor_lab.models.lora import merge_adapters
 
     out = Path(cfg.out)
     check_choice("precision", cfg.precision, ("fp16", "fp32"))
+    check_choice("layout", cfg.layout, ("pipeline", "lora"))
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another out=")
     pipeline = loading.load_pipeline(cfg.run)
     dtype = torch.float16 if cfg.precision == "fp16" else torch.float32
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    for component in (pipeline.unet, pipeline.vae):  # where they came from is no part of them
-        component.register_to_config(_name_or_path="")
-    pipeline.to(dtype=dtype).save_pretrained(part)
+    pipeline.to(dtype=dtype)
+    if cfg.layout == "lora":
+        pipeline.save_lora_weights(part)
+    else:
+        merge_adapters(pipeline.model)
+        for component in (pipeline.unet, pipeline.vae):  # where they came from is no part of them
+            component.register_to_config(_name_or_path="")
+        pipeline.save_pretrained(part)
     part.rename(out)
-    print(f"pipeline {out}")
+    print(f"{cfg.layout:8} {out}")
 
 
 if __name__ == "__main__":

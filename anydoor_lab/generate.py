@@ -28,6 +28,8 @@ def main(cfg: DictConfig) -> None:
     pipeline = loading.load_pipeline(source)
     if cfg.get("idx"):
         loading.need_extractor(pipeline, source, cfg.idx)
+    if cfg.lora:
+        pipeline.load_lora_weights(cfg.lora)
     pipeline = loading.place(pipeline, cfg.device)
     names = ("num_proposals", "num_inference_steps", "guidance_scale", "seed", "blend", "preset")
     placed = pipeline(

@@ -31,8 +31,8 @@ def build_pipeline(cfg: DictConfig) -> AnyDoorPipeline:
     """The networks of `model` and `idx`, starting from `init`.
 
     Raises:
-        ValueError: a network is missing or another one than `model` expects, or `init=scratch`
-            would leave a random encoder frozen.
+        ValueError: a network is missing or another one than `model` expects, or `init` would
+            leave fresh networks frozen.
     """
     import torch
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -45,6 +45,11 @@ def build_pipeline(cfg: DictConfig) -> AnyDoorPipeline:
     torch.manual_seed(cfg.seed)
     if cfg.init not in ("base", "scratch"):
         return adapted(load_pipeline(cfg.init), cfg)
+    if cfg.train.trained == "lora":
+        raise ValueError(
+            f"train.trained=lora tunes a trained network, and init={cfg.init} has a fresh detail "
+            "extractor; give init= the folder of a run or a pipeline"
+        )
     model = plain(cfg.model)
     base = obtain(model["base"], ("unet", "scheduler"), "model.base")
     vae = obtain(model["vae"], (model["vae_subfolder"] or "",), "model.vae")
@@ -221,7 +226,7 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
     if checkpoint is None:
         raise ValueError(f"{folder} has no checkpoint yet; train it to its first one")
     pipeline = build_pipeline(cfg)
-    model = pipeline.model.freeze(cfg.train.trained)
+    model = pipeline.model.freeze(cfg.train.trained, cfg.train.get("lora_rank", 16))
     round_frozen(model, cfg.train.get("frozen_precision", "fp32"))
     check_frozen(model, checkpoint)
     trained = {f"model.{n}": p for n, p in model.named_parameters() if p.requires_grad}

@@ -26,6 +26,7 @@ from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.idx import clip, dinov2, vgg  # noqa: F401  from_pretrained must know them
 from anydoor_lab.models.idx.tokens import IdExtractor
+from anydoor_lab.models.lora import AdapterFiles
 from anydoor_lab.models.unet import keep_projections
 from anydoor_lab.pair import Picture, check_choice, make_pair
 
@@ -51,7 +52,7 @@ class Placed:
     conditioning: Conditioning
 
 
-class AnyDoorPipeline(DiffusionPipeline):
+class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
     """Puts the object of a reference into a marked place of a scene.
 
     Args:
@@ -188,14 +189,13 @@ class AnyDoorPipeline(DiffusionPipeline):
                 f"num_proposals is {num_proposals} and seed {seed}; expected at least 1 and 0"
             )
         shown = self.conditioner(collage).condition(pair, generator(seed, 0, "collage"), shape)
-        seeds = [[seed + k for k in range(num_proposals)]]
         prepared = self.prepare([shown])
+        seeds = [[seed + k for k in range(num_proposals)]]
         steps = self.denoise(prepared, seeds, num_inference_steps, guidance_scale, preset)
         with self.progress_bar(total=len(self.timesteps(num_inference_steps, preset))) as bar:
             for denoised in steps:
                 if callback_on_step_end is not None:
-                    state = {"latents": denoised.x}
-                    callback_on_step_end(self, denoised.step, denoised.t, state)
+                    callback_on_step_end(self, denoised.step, denoised.t, {"latents": denoised.x})
                 bar.update()
         crops = list(self.decode(denoised.x))
         self.maybe_free_model_hooks()

@@ -356,6 +356,33 @@ def test_a_run_is_exported_as_a_folder_that_diffusers_loads(
     refused(command("export", f"run={trained}", f"out={out}", cwd=tmp_path), "exists")
 
 
+def test_lora_tunes_a_trained_run_and_its_adapters_are_exported_and_placed_with(
+    trained: Path, quick_train: Train, tmp_path: Path, cutouts: Path
+) -> None:
+    with pytest.raises(ValueError, match="tunes a trained network"):
+        quick_train("train.trained=lora", "init=base", folder=tmp_path / "no")
+    settings = ("train.trained=lora", "train.lora_rank=2", "train.learning_rate=0.3")
+    tuned = quick_train(f"init={trained}", *settings, folder=tmp_path / "tuned")
+    for layout in ("lora", "pipeline"):
+        given = [f"run={tuned}", f"out={layout}", f"layout={layout}", "precision=fp32"]
+        done = command("export", *given, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    refused(command("export", f"run={trained}", "out=no", "layout=lora", cwd=tmp_path), "adapter")
+    assert not (tmp_path / "no").exists()
+    write_png(tmp_path / "scene.png", np.full((90, 210, 3), 90, np.uint8))
+    place = [f"reference={next(cutouts.glob('*.png'))}", "scene=scene.png", "box=[20,60,70,130]"]
+    results = []
+    for weights in ([f"run={trained}"], [f"run={tuned}"], ["run=pipeline"],
+                    [f"run={trained}", "lora=lora"]):  # fmt: skip
+        done = command("generate", *place, *weights, "overwrite=true", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        results.append(read_image(tmp_path / "placed.png").astype(int))
+    untuned, own, merged, loaded = results
+    assert np.abs(own - untuned).max() > 3
+    assert np.abs(merged - own).max() <= 1
+    assert np.array_equal(loaded, own)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

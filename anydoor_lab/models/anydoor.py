@@ -10,10 +10,11 @@ from torch import nn
 
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.idx.tokens import IdExtractor
+from anydoor_lab.models.lora import add_adapters
 from anydoor_lab.models.unet import decode_noise, decoder_modules, encode_noisy
 from anydoor_lab.models.vae import decode_latents, encode_image
 
-Trained = Literal["paper", "official", "all"]
+Trained = Literal["paper", "official", "all", "lora"]
 
 
 class AnyDoor(nn.Module):
@@ -39,19 +40,24 @@ class AnyDoor(nn.Module):
         self.detail_extractor = detail_extractor
         self.id_extractor = id_extractor
 
-    def freeze(self, trained: Trained = "paper") -> AnyDoor:
+    def freeze(self, trained: Trained = "paper", lora_rank: int = 16) -> AnyDoor:
         """Leave gradients only where training needs them; returns itself.
 
         `paper`: detail extractor, UNet decoder and output, projector (Figure 2's flames).
         `official`: the same without the projector, which the released code never trains.
         `all`: the whole UNet too, for training without a pretrained base.
+        `lora`: adapters of `lora_rank` in detail extractor and decoder, and nothing else.
 
         Raises:
             ValueError: `trained` is none of them.
         """
         if trained not in get_args(Trained):
-            raise ValueError(f"train.trained is {trained!r}; expected paper, official or all")
+            raise ValueError(f"train.trained is {trained!r}; expected paper, official, all or lora")
         self.requires_grad_(False)
+        if trained == "lora":
+            for parameter in add_adapters(self, lora_rank):
+                parameter.requires_grad_(True)
+            return self
         parts = [self.unet] if trained == "all" else decoder_modules(self.unet)
         for part in (*parts, self.detail_extractor):
             part.requires_grad_(True)

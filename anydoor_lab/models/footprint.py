@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from anydoor_lab.models.anydoor import AnyDoor
+from anydoor_lab.models.lora import ADAPTED
 
 
 class _Attention(torch.autograd.Function):
@@ -148,6 +149,9 @@ def _meta_copy(model: AnyDoor) -> AnyDoor:
             type(model.detail_extractor).from_config(model.detail_extractor.config),
             encoder,
         )
+    for name in ADAPTED:
+        for config in getattr(getattr(model, name), "peft_config", {}).values():
+            getattr(whole, name).add_adapter(config)
     wanted = {name for name, p in model.named_parameters() if p.requires_grad}
     for name, parameter in whole.named_parameters():
         parameter.requires_grad_(name in wanted)
