@@ -43,7 +43,8 @@ def main(cfg: DictConfig) -> None:
         **{name: cfg[name] for name in names},
     )
     if cfg.preset != "exact":
-        print(f"preset   {cfg.preset}: {PRESETS[cfg.preset].says}")
+        cost = loading.preset_cost(source, cfg.preset)
+        print(f"preset   {cfg.preset}: {PRESETS[cfg.preset].says}; {cost}")
     for path, image in zip(outputs, placed.images, strict=True):
         write_png(path, image)
         print(f"picture  {path}")

@@ -252,6 +252,23 @@ def check_frozen(model: AnyDoor, checkpoint: Checkpoint) -> None:
         )
 
 
+def preset_cost(source: str | Path, preset: str) -> str:
+    """What an approximate preset costs in score: measured when the weights of `source` were
+    finished, or how to measure it."""
+    from anydoor_lab.models.embedded import locate
+    from anydoor_lab.pretraining.folders import CARD, read_card
+
+    folder = Path(locate(source))
+    bench = read_card(folder).get("bench", {}) if (folder / CARD).is_file() else {}
+    rows = [row for row in bench.get("rows", ()) if not row.get("anchor")]
+    measured = next((row for row in rows if row["run"].endswith(f"preset {preset}")), None)
+    if measured is None:
+        return f"its cost in score is not measured: evaluate run={source} eval.preset={preset}"
+    names = {"clip": "CLIP score", "dino": "DINO score", "kept": "attributes kept"}
+    scores = [f"{said} {rows[-1][n]:.1f} -> {measured[n]:.1f}" for n, said in names.items()]
+    return f"measured ({bench['scale']}, {bench['n']} pairs): {', '.join(scores)}"
+
+
 def place(pipeline: AnyDoorPipeline, device: str) -> AnyDoorPipeline:
     """The pipeline on `device`; `auto` is a GPU where there is one."""
     import torch

@@ -38,6 +38,8 @@ class Bench:
 
         from anydoor_lab.evaluation import evaluate
 
+        if self.settings.preset != "exact":
+            name = f"{name}, preset {self.settings.preset}"
         pipeline.set_progress_bar_config(disable=True)
         with tqdm(total=len(self.pairs), desc=f"scoring {name}", unit="pair") as bar:
             row, results = evaluate(pipeline, self.pairs, self.judged, self.settings, bar.update)

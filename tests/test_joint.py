@@ -21,7 +21,7 @@ from anydoor_lab.data.world import World
 from anydoor_lab.evaluation import EvalSettings, Judged, evaluate, held_out_pairs, score_scenes
 from anydoor_lab.evaluation.anchors import anchor_scenes
 from anydoor_lab.images import read_image
-from anydoor_lab.loading import load_pipeline, with_extractor
+from anydoor_lab.loading import load_pipeline, preset_cost, with_extractor
 from anydoor_lab.models.embedded import embedded_folder
 from anydoor_lab.models.idx.clip import ClipExtractor
 from anydoor_lab.models.joint import JointAnyDoor, load_extractor
@@ -115,6 +115,17 @@ def test_the_door_writes_a_joint_network_without_the_frozen_parts(made: Path) ->
     assert (made.parent / "anydoor.png").is_file()
     assert not (made / "vae").exists()
     assert not (made / "id_extractor").exists()
+
+
+def test_the_card_says_what_each_preset_costs_in_score(made: Path, networks: Path) -> None:
+    models = [row for row in read_card(made)["bench"]["rows"] if not row.get("anchor")]
+    names = ["anydoor, preset draft", "anydoor, preset fast", "anydoor"]
+    assert [row["run"] for row in models] == names
+    assert models[0]["dino"] != models[1]["dino"] != models[2]["dino"]
+    said = f"DINO score {models[2]['dino']:.1f} -> {models[1]['dino']:.1f}"
+    assert said in preset_cost(made, "fast")
+    assert "tiny, 2 pairs" in preset_cost(made, "fast")
+    assert "not measured: evaluate run=" in preset_cost(networks, "draft")
 
 
 def test_a_joint_network_loads_as_a_pipeline_for_each_extractor(made: Path) -> None:

@@ -13,6 +13,7 @@ from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.conditioner import Conditioning, Shape
 from anydoor_lab.conditioning.placement import paste
 from anydoor_lab.data.world import Attributes
+from anydoor_lab.diffusion.presets import named_preset
 from anydoor_lab.draws import generator
 from anydoor_lab.images import on_white, padded_square
 from anydoor_lab.metrics.attributes import AttributeReader, AttributesKept, readable
@@ -39,6 +40,7 @@ class EvalSettings:
         seed: of the pairs and of the starting noise.
         crop: what of a result is scored, see `ScoreProtocol`.
         shape: whether the model is told the region's box or its outline.
+        preset: of the pipeline: `exact`, `fast` or `draft`.
     """
 
     num_pairs: int = 64
@@ -49,6 +51,7 @@ class EvalSettings:
     seed: int = 1000
     crop: Crop = "box"
     shape: Shape = "box"
+    preset: str = "exact"
 
     def __post_init__(self) -> None:
         least = {"num_pairs": 1, "num_diverse": 0, "num_seeds": 1, "num_shown": 1, "batch_size": 1}
@@ -59,6 +62,7 @@ class EvalSettings:
                 raise ValueError(f"{seen}; expected a whole number from {smallest}")
         for name, known in (("crop", get_args(Crop)), ("shape", get_args(Shape))):
             check_choice(f"eval.{name}", getattr(self, name), known)
+        named_preset(self.preset)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +149,7 @@ def generate_results(
             for p, rng in zip(chosen, rngs, strict=True)
         ]
         seeds = [[settings.seed + i + 10_000 * k for k in range(num_seeds)] for i in indices]
-        for denoised in pipeline.denoise(pipeline.prepare(shown), seeds):
+        for denoised in pipeline.denoise(pipeline.prepare(shown), seeds, preset=settings.preset):
             latents = denoised.x
         crops = pipeline.decode(latents)
         many = [(p, s) for p, s in zip(chosen, shown, strict=True) for _ in range(num_seeds)]
