@@ -40,6 +40,11 @@ class AnyDoor(nn.Module):
         self.detail_extractor = detail_extractor
         self.id_extractor = id_extractor
 
+    @property
+    def projectors(self) -> list[nn.Module]:
+        """From an encoder's features to ID tokens."""
+        return [self.id_extractor.projector]
+
     def freeze(self, trained: Trained = "paper", lora_rank: int = 16) -> AnyDoor:
         """Leave gradients only where training needs them; returns itself.
 
@@ -61,7 +66,8 @@ class AnyDoor(nn.Module):
         parts = [self.unet] if trained == "all" else decoder_modules(self.unet)
         for part in (*parts, self.detail_extractor):
             part.requires_grad_(True)
-        self.id_extractor.projector.requires_grad_(trained != "official")
+        for projector in self.projectors:
+            projector.requires_grad_(trained != "official")
         self.detail_extractor.conv_in.requires_grad_(False)
         return self
 

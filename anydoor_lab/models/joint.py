@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file
 from torch import nn
 
-from anydoor_lab.models.anydoor import AnyDoor, Trained
+from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.embedded import embedded_folder
 from anydoor_lab.models.idx.clip import ClipExtractor
@@ -91,14 +91,10 @@ class JointAnyDoor(AnyDoor):
         """The ID extractors by name."""
         return dict(self.id_extractor.items())  # type: ignore[attr-defined]
 
-    def freeze(self, trained: Trained = "all") -> JointAnyDoor:
-        """Leave gradients in the UNet, the detail extractor and the projectors; returns itself."""
-        self.requires_grad_(False)
-        projectors = [extractor.projector for extractor in self.extractors.values()]
-        for part in (self.unet, self.detail_extractor, *projectors):
-            part.requires_grad_(True)
-        self.detail_extractor.conv_in.requires_grad_(False)
-        return self
+    @property
+    def projectors(self) -> list[nn.Module]:
+        """One of each ID extractor."""
+        return [extractor.projector for extractor in self.extractors.values()]
 
     def tokens(self, id_image: torch.Tensor, extractor: torch.Tensor | None = None) -> torch.Tensor:
         """ID tokens (B, N, D) of `id_image` (B, 3, S, S), each by its sample's choice (B,) int.

@@ -187,7 +187,7 @@ class JointPlacing(nn.Module):
             extractors[name].projector = projector
         autoencoder = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32)
         parts = (network.unet, autoencoder, network.detail_extractor, extractors)
-        model = JointAnyDoor(*parts, CHOICES).freeze()
+        model = JointAnyDoor(*parts, CHOICES).freeze("all")
         self.scheduler = DDIMScheduler(**SCHEDULE)
         self.loss = DiffusionLoss(
             model.eval(),
