@@ -69,7 +69,7 @@ class Savings:
 
 
 class BoundDenoiser:
-    """A denoiser (x, t) -> eps with tokens, hint and guidance bound; x and eps are float32.
+    """A denoiser (x, t) -> eps with tokens, hint and guidance bound; eps has the precision of x.
 
     The networks may be of lower precision; the step itself, which divides by alpha_t, may not.
 

@@ -92,7 +92,7 @@ def plain_loop(pipeline: AnyDoorPipeline, prepared: Prepared) -> None:
 
     def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         details = model.details(hint, t.repeat(2), tokens)
-        eps = model(torch.cat([x, x]), t.repeat(2), tokens, details)
+        eps = model(torch.cat([x, x]).float(), t.repeat(2), tokens, details)
         return guide(*eps.chunk(2), 5.0)
 
     for _ in range(SEEDS):
