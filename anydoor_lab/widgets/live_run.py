@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
@@ -68,18 +69,21 @@ class LiveRun(View):
         samples: Samples,
         settings: FitSettings,
         facts: Mapping[str, Any] | None = None,
+        picture: Callable[[int], np.ndarray | None] | None = None,
     ) -> bool:
         """Start `training.fit` in the background, into this folder; False where one runs already.
 
         Args:
             state, samples, settings, facts: as for `fit`; the numbers go to `metrics.jsonl`.
+            picture: called with the number of each finished step, before the next; a picture it
+                returns, (H, W, 3) uint8, goes to `samples/` and is shown.
         """
         if self.training:
             self.message = "A training is running here already; Stop ends it."
             return False
         self._stopping.clear()
         self.training, self.message = True, ""
-        arguments = (state, samples, settings, dict(facts or {}))
+        arguments = (state, samples, settings, dict(facts or {}), picture)
         self._thread = threading.Thread(target=self._train, args=arguments, daemon=True)
         self._thread.start()
         return True
@@ -106,20 +110,30 @@ class LiveRun(View):
             axes.set_axis_on()
             axes.set(xlabel="samples seen", yscale="log")
             for name, points in self._series.get(key, {}).items():
-                axes.plot(*zip(*points, strict=True), label=name)
+                marker = "." if len(points) < 3 else ""
+                axes.plot(*zip(*points, strict=True), marker=marker, label=name)
             if key == "bins" and axes.lines:
                 axes.legend(fontsize=8)
         return figure
 
     def _train(
-        self, state: TrainingState, samples: Samples, settings: FitSettings, facts: dict[str, Any]
+        self,
+        state: TrainingState,
+        samples: Samples,
+        settings: FitSettings,
+        facts: dict[str, Any],
+        picture: Callable[[int], np.ndarray | None] | None,
     ) -> None:
         checkpoints = Run(Path(self.folder), {}).checkpoints
         try:
             tracker = LocalTracker(RunFacts(Path(self.folder), first_step=state.step))
             for progress in fit(state, samples, settings, checkpoints, facts):
+                drawn = None if picture is None else picture(progress.step)
+                if drawn is not None:
+                    tracker.show(progress.step, "held_out", drawn)
                 if progress.metrics:
                     tracker.log(progress.step, {"samples": progress.samples, **progress.metrics})
+                if drawn is not None or progress.metrics:
                     self.refresh()
                 if self._stopping.is_set():
                     state.save(checkpoints, facts, settings.keep_checkpoints)

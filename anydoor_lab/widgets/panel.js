@@ -40,7 +40,6 @@ export default {
     const cancel = button("Cancel", () => model.send({ do: "cancel" }));
     const bar = element("progress", { max: 1, "aria-label": "Progress" });
     const status = element("span", { role: "status" });
-    row.append(bar, status);
     const gallery = element("div", { className: "ad-gallery", role: "group", "aria-label": "Proposals" });
 
     const before = element("img", { alt: "The scene" }), after = element("img", { alt: "The scene with the object" });
@@ -60,7 +59,7 @@ export default {
       return model.send({ do: "open" }, undefined, [await file.arrayBuffer()]);
     });
     const after_row = element("div", { className: "ad-row" }, element("label", { className: "ad-field" }, "Before", slider, "After"), save);
-    row.append(open);
+    row.append(open, bar, status);
     root.append(controls, row);
     messageLine(model, root);
     root.append(gallery, after_row, compare);
