@@ -165,7 +165,8 @@ class LiveRun(View):
         if newest == self._shown:
             return
         self._sheets = [
-            {"name": path.stem, "png": png(read_image(path), 900)} for path in reversed(newest)
+            {"name": _sheet_name(path), "png": png(read_image(path), 900)}
+            for path in reversed(newest)
         ]
         self._shown = newest
 
@@ -179,6 +180,12 @@ def _note(folder: Path, records: list[dict[str, Any]]) -> str:
     if not folder.is_dir():
         return f"{folder} does not exist yet; it is looked for again and again."
     return "" if records else f"{folder} has no numbers yet (metrics.jsonl is missing or empty)."
+
+
+def _sheet_name(path: Path) -> str:
+    """`held_out_00000120.png` as a reader would say it."""
+    name, _, step = path.stem.rpartition("_")
+    return f"{name.replace('_', ' ')}, step {int(step)}" if step.isdigit() else path.stem
 
 
 def _series_of(records: list[dict[str, Any]]) -> dict[str, dict[str, list[list[float]]]]:

@@ -149,7 +149,8 @@ class Teleporter(ipywidgets.VBox):
         for name, value in facts["settings"].items():
             with self.panel.telling():
                 setattr(self.panel, name, value)
-        self.panel.status = f"Opened a recipe made with {facts['weights']}; press Generate"
+        weights = Path(facts["weights"]).name
+        self.panel.status = f"Opened a recipe made with {weights}; press Generate"
         return True
 
     def figure(self) -> Figure:
@@ -164,7 +165,7 @@ class Teleporter(ipywidgets.VBox):
             weights = f"{Path(self._recipe['weights']).name}, {self._resolution} px"
             made = {"weights": weights, **self._recipe["settings"]}
             text = "; ".join(f"{name} {value}" for name, value in made.items())
-            figure.supxlabel(text, fontsize=8, color="#444444")
+            figure.supxlabel(text, fontsize=9, color="#444444")
         return figure
 
     def _run(self, pair: Pair, settings: dict[str, Any]) -> None:
