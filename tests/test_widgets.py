@@ -19,7 +19,6 @@ from anydoor_lab.pair import Pair
 from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker, Teleporter
 from anydoor_lab.widgets.segmenters import Sam
 from anydoor_lab.widgets.variants import IDX
-from anydoor_lab.widgets.view import uploaded
 from small import RandomSamples, small_objective
 
 if TYPE_CHECKING:
@@ -76,7 +75,43 @@ def test_grey_16_bit_alpha_and_rotated_pictures_are_taken(tmp_path: Path) -> Non
     ]
     for picture in pictures:
         assert RegionPicker(picture).image.shape == (20, 30, 3)  # type: ignore[union-attr]
-    assert uploaded("turned.jpg", (tmp_path / "turned.jpg").read_bytes()).shape == (90, 60, 3)
+    turned = Image.open(tmp_path / "turned.jpg")
+    assert RegionPicker(turned).image.shape == (90, 60, 3)  # type: ignore[union-attr]
+    picker = RegionPicker()
+    open_in_browser(picker, "turned.jpg", (tmp_path / "turned.jpg").read_bytes())
+    assert picker.image.shape == (90, 60, 3)  # type: ignore[union-attr]
+    deep = RegionPicker(Image.open(tmp_path / "deep.png")).image
+    assert deep is not None
+    assert (deep == 40000 // 257).all()
+
+
+def open_in_browser(painter: RegionPicker | ObjectCutter, name: str, data: bytes) -> None:
+    """What the button Open… sends."""
+    painter._handle_custom_msg({"do": "open", "name": name}, [memoryview(data)])
+
+
+def test_an_opened_file_that_is_no_picture_is_a_message_and_what_was_there_stays() -> None:
+    picker = RegionPicker(SCENE, [1, 2, 30, 40])
+    huge = io.BytesIO()
+    Image.new("1", (12_000, 12_000)).save(huge, "PNG")
+    for name, data in (("a.txt", b"no picture"), ("../b.png", PNG), ("huge.png", huge.getvalue())):
+        open_in_browser(picker, name, data)
+        assert picker.message.startswith(f"This picture cannot be used: {Path(name).name} is ")
+        assert "/" not in picker.message
+        assert picker.box == Box(1, 30, 2, 40)
+
+
+def test_the_alpha_of_a_reference_marks_the_object(tmp_path: Path) -> None:
+    mask = Box(9, 40, 20, 50).mask(60, 90)
+    cutout = np.dstack([SCENE, mask * np.uint8(255)])
+    path = tmp_path / "cutout.png"
+    Image.fromarray(cutout).save(path)
+    uploading = ObjectCutter()
+    open_in_browser(uploading, "cutout.png", path.read_bytes())
+    ways = [ObjectCutter(cutout), ObjectCutter(Image.fromarray(cutout)), ObjectCutter(path)]
+    for cutter in (*ways, uploading):
+        assert np.array_equal(cutter.mask, mask)
+    assert ObjectCutter(SCENE).box is None
 
 
 def test_a_gigantic_picture_is_refused_with_its_size() -> None:
@@ -191,14 +226,37 @@ def test_settings_out_of_range_and_missing_marks_are_messages(
     one.panel.steps = 1000
     assert one.panel.steps == 3
     assert "1 to 100" in one.panel.message
+    one.panel.set_state({"steps": 1000, "guidance": 3.0})  # as a browser sends them
+    assert (one.panel.steps, one.panel.guidance) == (3, 3.0)
     one.panel.collage = "magic"
     assert "one of none" in one.panel.message
+    for cutter in (one.picker, one.cutter):
+        before = cutter.mask
+        assert before is not None
+        cutter.select(np.ones_like(before))
+        assert not one.generate()
+        assert "marks every pixel" in one.panel.message
+        cutter.select(before)
     one.picker.select(np.zeros_like(one.picker.mask))
     assert not one.generate()
     assert "draw a box in the scene" in one.panel.message
     assert one.save() is None
     assert not one.open_recipe(b"{}")
     assert "no recipe" in one.panel.message
+
+
+def test_missing_weights_of_another_extractor_are_a_message_and_the_marks_stay(
+    pipeline: AnyDoorPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = teleporter(pipeline, tmp_path)
+    monkeypatch.setattr(one._variants, "names", tuple(IDX))
+    monkeypatch.setattr(one._variants, "_folder", tmp_path / "gone")
+    assert one.generate()
+    assert one.wait(60)
+    assert "Placing failed: " in one.panel.message
+    assert "gone" in one.panel.message
+    assert not one.panel.busy
+    assert one.picker.box == Box(20, 60, 24, 66)
 
 
 def test_a_half_written_run_folder_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
