@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -245,16 +246,21 @@ def test_settings_out_of_range_and_missing_marks_are_messages(
     assert "no recipe" in one.panel.message
 
 
+@pytest.mark.parametrize("left", [None, b"half"])
 def test_missing_weights_of_another_extractor_are_a_message_and_the_marks_stay(
-    pipeline: AnyDoorPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    left: bytes | None, tmp_path: Path
 ) -> None:
-    one = teleporter(pipeline, tmp_path)
-    monkeypatch.setattr(one._variants, "names", tuple(IDX))
-    monkeypatch.setattr(one._variants, "_folder", tmp_path / "gone")
+    from anydoor_lab import load_pipeline
+    from anydoor_lab.models.embedded import embedded_folder
+
+    folder = shutil.copytree(embedded_folder("anydoor"), tmp_path / "anydoor")
+    one = teleporter(load_pipeline(folder), tmp_path, idx="clip")
+    (folder / "projectors.safetensors").unlink()
+    if left is not None:
+        (folder / "projectors.safetensors").write_bytes(left)
     assert one.generate()
     assert one.wait(60)
-    assert "Placing failed: " in one.panel.message
-    assert "gone" in one.panel.message
+    assert one.panel.message.startswith("Placing failed: ")
     assert not one.panel.busy
     assert one.picker.box == Box(20, 60, 24, 66)
 
@@ -289,7 +295,8 @@ def test_stop_saves_a_checkpoint_of_a_training_in_this_kernel(
     state = start(small_objective(pipeline.model), settings, Accelerator(cpu=True))
     live = LiveRun(tmp_path / "run", every=0)
     (tmp_path / "run").mkdir()
-    assert live.train(state, RandomSamples(), settings)
+    sheet = np.zeros((8, 24, 3), np.uint8)
+    assert live.train(state, RandomSamples(), settings, picture=lambda n: sheet if n == 1 else None)
     assert not live.train(state, RandomSamples(), settings)
     while not live._series["loss"]["loss"] and live.training:
         time.sleep(0.01)
@@ -297,6 +304,7 @@ def test_stop_saves_a_checkpoint_of_a_training_in_this_kernel(
     assert live.wait(60)
     found = newest_checkpoint(tmp_path / "run" / "checkpoints")
     assert found is not None, live.message
+    assert [shown["name"] for shown in live._sheets] == ["held out, step 1"]
     assert 0 < found.step < 500
 
 
