@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -306,6 +308,28 @@ def test_stop_saves_a_checkpoint_of_a_training_in_this_kernel(
     assert found is not None, live.message
     assert [shown["name"] for shown in live._sheets] == ["held out, step 1"]
     assert 0 < found.step < 500
+
+
+def test_an_interrupt_while_waiting_stops_with_a_checkpoint(
+    pipeline: AnyDoorPipeline, tmp_path: Path
+) -> None:
+    from accelerate import Accelerator
+
+    from anydoor_lab.checkpoint import newest_checkpoint
+    from anydoor_lab.plan import FitSettings
+    from anydoor_lab.training import start
+
+    settings = FitSettings(steps=5000, batch_size=2, log_every=1, checkpoint_every=5000)
+    state = start(small_objective(pipeline.model), settings, Accelerator(cpu=True))
+    live = LiveRun(tmp_path, every=0)
+    live.train(state, RandomSamples(), settings)
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(0.5, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+    assert live.wait()
+    found = newest_checkpoint(tmp_path / "checkpoints")
+    assert found is not None, live.message
+    assert 0 < found.step < 5000
 
 
 def test_each_widget_can_be_drawn_without_a_front_end(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"];
 
+const STOP = "Stop and save a checkpoint";
+
 function short(value) {
   if (value >= 10000) return `${short(value / 1000)}k`;
   return Number(value.toPrecision(3)).toString();
@@ -75,8 +77,13 @@ export default {
     const root = element("div", { className: "ad ad-live" });
     const row = element("div", { className: "ad-row" });
     const status = element("span", { role: "status" });
-    const stop = element("button", { type: "button" }, "Stop and save a checkpoint");
-    stop.addEventListener("click", () => { stop.disabled = true; model.send({ do: "stop" }); });
+    const stop = element("button", { type: "button" }, STOP);
+    stop.title = "While a cell runs, interrupt the kernel instead";
+    stop.addEventListener("click", () => {
+      stop.disabled = true;
+      stop.textContent = "Stopping; interrupt the kernel (■) if a cell is waiting";
+      model.send({ do: "stop" });
+    });
     const plots = element("div", { className: "ad-plots" }), sheets = element("div");
     row.append(stop, status);
     root.append(element("p", { className: "ad-head" }, model.get("folder")), row);
@@ -85,7 +92,10 @@ export default {
     function tell() {
       status.textContent = model.get("status");
       stop.classList.toggle("ad-hidden", !model.get("training"));
-      if (!model.get("training")) stop.disabled = false;
+      if (!model.get("training")) {
+        stop.disabled = false;
+        stop.textContent = STOP;
+      }
       root.dataset.training = model.get("training");
     }
     function draw() {

@@ -42,8 +42,10 @@ class LiveRun(View):
 
     def __init__(self, folder: str | Path, every: float = 2.0) -> None:
         self._closing, self._stopping = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._ended.set()
         self._shown: list[Path] = []
+        self._saved = ""
         super().__init__(folder=str(folder))
         self.on_msg(self._hear)
         self.refresh()
@@ -57,7 +59,7 @@ class LiveRun(View):
             records = [r for r in read_metrics(folder) if isinstance(r.get("loss"), int | float)]
             with self.hold_sync():
                 self._series = _series_of(records)
-                self.status = self._status_of(folder, records)
+                self.status = self._status_of(folder, records) + self._saved
                 self._show_sheets(folder)
                 self.message = _note(folder, records)
         except (*BAD_INPUT, KeyError, AttributeError) as error:
@@ -82,10 +84,10 @@ class LiveRun(View):
             self.message = "A training is running here already; Stop ends it."
             return False
         self._stopping.clear()
-        self.training, self.message = True, ""
+        self.training, self.message, self._saved = True, "", ""
         arguments = (state, samples, settings, dict(facts or {}), picture)
-        self._thread = threading.Thread(target=self._train, args=arguments, daemon=True)
-        self._thread.start()
+        self._ended.clear()
+        threading.Thread(target=self._train, args=arguments, daemon=True).start()
         return True
 
     def stop(self) -> None:
@@ -93,9 +95,15 @@ class LiveRun(View):
         self._stopping.set()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the training; whether it has ended."""
-        if self._thread is not None:
-            self._thread.join(seconds)
+        """Wait for the training; whether it has ended. An interrupt stops it, as `stop` does.
+
+        A cell that waits keeps clicks on Stop from the kernel; an interrupt gets through.
+        """
+        try:
+            self._ended.wait(seconds)
+        except KeyboardInterrupt:
+            self.stop()
+            self._ended.wait()
         return not self.training
 
     def close(self) -> None:
@@ -138,12 +146,13 @@ class LiveRun(View):
                 if self._stopping.is_set():
                     state.save(checkpoints, facts, settings.keep_checkpoints)
                     break
+            self._saved = f"; checkpoint of step {state.step} saved"
             self.refresh()
-            self.status += f"; checkpoint of step {state.step} saved"
         except BAD_INPUT as error:
             self.message = f"Training failed: {error}"
         finally:
             self.training = False
+            self._ended.set()
 
     def _look(self, every: float) -> None:
         while not self._closing.wait(every):
