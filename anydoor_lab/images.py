@@ -27,7 +27,7 @@ def read_image(path: str | Path) -> np.ndarray:
         FileNotFoundError: there is no such file.
         ValueError: it is no picture, is truncated, or has more than `MAX_PIXELS`.
     """
-    return _decoded(path, lambda picture: np.array(_as_8_bit(picture).convert("RGB")))
+    return _decoded(path, rgb_of)
 
 
 def read_rgba(path: str | Path) -> np.ndarray:
@@ -56,6 +56,11 @@ def has_alpha(path: str | Path) -> bool:
     with _opened(path) as picture:
         announced = picture.has_transparency_data
     return announced and _decoded(path, alpha_of) is not None
+
+
+def rgb_of(picture: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of an opened picture, upright (EXIF), any alpha dropped."""
+    return np.array(_as_8_bit(ImageOps.exif_transpose(picture)).convert("RGB"))
 
 
 def mask_of(picture: Image.Image) -> np.ndarray:

@@ -141,6 +141,28 @@ def drag(page: Any, painter: Any, box: tuple[int, int, int, int], size: tuple[in
     page.mouse.up()
 
 
+def stroke(
+    page: Any, kind: str, painter: Any, box: tuple[int, int, int, int], size: tuple[int, int]
+) -> None:
+    """As `drag`, with a finger ("touch") or a "pen", by the browser's own input events."""
+    where = painter.locator("svg").first.bounding_box()
+    y1, x1, y2, x2 = box
+    path = [(x1 + 0.2, y1 + 0.2), ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - 0.2, y2 - 0.2)]
+    across, down = where["width"] / size[1], where["height"] / size[0]
+    points = [{"x": where["x"] + x * across, "y": where["y"] + y * down} for x, y in path]
+    inputs = page.context.new_cdp_session(page)
+    if kind == "touch":
+        for name, point in zip(("touchStart", "touchMove", "touchMove"), points, strict=True):
+            inputs.send("Input.dispatchTouchEvent", {"type": name, "touchPoints": [point]})
+        inputs.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    else:
+        told = {"pointerType": kind, "button": "left", "buttons": 1, "clickCount": 1, "force": 0.5}
+        names = ("mousePressed", "mouseMoved", "mouseMoved", "mouseReleased")
+        for name, point in zip(names, [*points, points[-1]], strict=True):
+            inputs.send("Input.dispatchMouseEvent", {"type": name, **point, **told})
+    inputs.detach()
+
+
 def screenshot(page: Any, name: str) -> None:
     """Keep a picture of the page where the environment names a folder for it."""
     folder = os.environ.get("ANYDOOR_SCREENSHOTS")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+PICTURES = ROOT / "notebooks" / "pictures"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECONDS = 240  # a cell may take, also where several tests share two cores
 
@@ -63,6 +66,13 @@ def test_notebook_changes_the_scale_in_one_line(path: Path) -> None:
             for line in cell.source.splitlines()]  # fmt: skip
     tiny = [line for line in code if "model=tiny" in line]
     assert len(tiny or [line for line in code if "embedded:anydoor" in line]) == 1
+
+
+def test_the_pictures_of_the_readme_are_there_and_small() -> None:
+    shown = {ROOT / name for name in re.findall(r"!\[.+?\]\((.+?)\)", README.read_text())}
+    assert [path for path in shown if not path.is_file()] == []
+    assert len(set(PICTURES.iterdir()) & shown) == len(list(PICTURES.iterdir())) == 3
+    assert [path for path in PICTURES.iterdir() if path.stat().st_size > 200_000] == []
 
 
 def test_an_executed_notebook_is_found(tmp_path: Path) -> None:

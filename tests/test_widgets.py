@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +22,6 @@ from anydoor_lab.pair import Pair
 from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker, Teleporter
 from anydoor_lab.widgets.segmenters import Sam
 from anydoor_lab.widgets.variants import IDX
-from anydoor_lab.widgets.view import uploaded
 from small import RandomSamples, small_objective
 
 if TYPE_CHECKING:
@@ -76,7 +78,43 @@ def test_grey_16_bit_alpha_and_rotated_pictures_are_taken(tmp_path: Path) -> Non
     ]
     for picture in pictures:
         assert RegionPicker(picture).image.shape == (20, 30, 3)  # type: ignore[union-attr]
-    assert uploaded("turned.jpg", (tmp_path / "turned.jpg").read_bytes()).shape == (90, 60, 3)
+    turned = Image.open(tmp_path / "turned.jpg")
+    assert RegionPicker(turned).image.shape == (90, 60, 3)  # type: ignore[union-attr]
+    picker = RegionPicker()
+    open_in_browser(picker, "turned.jpg", (tmp_path / "turned.jpg").read_bytes())
+    assert picker.image.shape == (90, 60, 3)  # type: ignore[union-attr]
+    deep = RegionPicker(Image.open(tmp_path / "deep.png")).image
+    assert deep is not None
+    assert (deep == 40000 // 257).all()
+
+
+def open_in_browser(painter: RegionPicker | ObjectCutter, name: str, data: bytes) -> None:
+    """What the button Open… sends."""
+    painter._handle_custom_msg({"do": "open", "name": name}, [memoryview(data)])
+
+
+def test_an_opened_file_that_is_no_picture_is_a_message_and_what_was_there_stays() -> None:
+    picker = RegionPicker(SCENE, [1, 2, 30, 40])
+    huge = io.BytesIO()
+    Image.new("1", (12_000, 12_000)).save(huge, "PNG")
+    for name, data in (("a.txt", b"no picture"), ("../b.png", PNG), ("huge.png", huge.getvalue())):
+        open_in_browser(picker, name, data)
+        assert picker.message.startswith(f"This picture cannot be used: {Path(name).name} is ")
+        assert "/" not in picker.message
+        assert picker.box == Box(1, 30, 2, 40)
+
+
+def test_the_alpha_of_a_reference_marks_the_object(tmp_path: Path) -> None:
+    mask = Box(9, 40, 20, 50).mask(60, 90)
+    cutout = np.dstack([SCENE, mask * np.uint8(255)])
+    path = tmp_path / "cutout.png"
+    Image.fromarray(cutout).save(path)
+    uploading = ObjectCutter()
+    open_in_browser(uploading, "cutout.png", path.read_bytes())
+    ways = [ObjectCutter(cutout), ObjectCutter(Image.fromarray(cutout)), ObjectCutter(path)]
+    for cutter in (*ways, uploading):
+        assert np.array_equal(cutter.mask, mask)
+    assert ObjectCutter(SCENE).box is None
 
 
 def test_a_gigantic_picture_is_refused_with_its_size() -> None:
@@ -191,14 +229,42 @@ def test_settings_out_of_range_and_missing_marks_are_messages(
     one.panel.steps = 1000
     assert one.panel.steps == 3
     assert "1 to 100" in one.panel.message
+    one.panel.set_state({"steps": 1000, "guidance": 3.0})  # as a browser sends them
+    assert (one.panel.steps, one.panel.guidance) == (3, 3.0)
     one.panel.collage = "magic"
     assert "one of none" in one.panel.message
+    for cutter in (one.picker, one.cutter):
+        before = cutter.mask
+        assert before is not None
+        cutter.select(np.ones_like(before))
+        assert not one.generate()
+        assert "marks every pixel" in one.panel.message
+        cutter.select(before)
     one.picker.select(np.zeros_like(one.picker.mask))
     assert not one.generate()
     assert "draw a box in the scene" in one.panel.message
     assert one.save() is None
     assert not one.open_recipe(b"{}")
     assert "no recipe" in one.panel.message
+
+
+@pytest.mark.parametrize("left", [None, b"half"])
+def test_missing_weights_of_another_extractor_are_a_message_and_the_marks_stay(
+    left: bytes | None, tmp_path: Path
+) -> None:
+    from anydoor_lab import load_pipeline
+    from anydoor_lab.models.embedded import embedded_folder
+
+    folder = shutil.copytree(embedded_folder("anydoor"), tmp_path / "anydoor")
+    one = teleporter(load_pipeline(folder), tmp_path, idx="clip")
+    (folder / "projectors.safetensors").unlink()
+    if left is not None:
+        (folder / "projectors.safetensors").write_bytes(left)
+    assert one.generate()
+    assert one.wait(60)
+    assert one.panel.message.startswith("Placing failed: ")
+    assert not one.panel.busy
+    assert one.picker.box == Box(20, 60, 24, 66)
 
 
 def test_a_half_written_run_folder_is_shown_as_far_as_it_goes(tmp_path: Path) -> None:
@@ -231,7 +297,8 @@ def test_stop_saves_a_checkpoint_of_a_training_in_this_kernel(
     state = start(small_objective(pipeline.model), settings, Accelerator(cpu=True))
     live = LiveRun(tmp_path / "run", every=0)
     (tmp_path / "run").mkdir()
-    assert live.train(state, RandomSamples(), settings)
+    sheet = np.zeros((8, 24, 3), np.uint8)
+    assert live.train(state, RandomSamples(), settings, picture=lambda n: sheet if n == 1 else None)
     assert not live.train(state, RandomSamples(), settings)
     while not live._series["loss"]["loss"] and live.training:
         time.sleep(0.01)
@@ -239,7 +306,30 @@ def test_stop_saves_a_checkpoint_of_a_training_in_this_kernel(
     assert live.wait(60)
     found = newest_checkpoint(tmp_path / "run" / "checkpoints")
     assert found is not None, live.message
+    assert [shown["name"] for shown in live._sheets] == ["held out, step 1"]
     assert 0 < found.step < 500
+
+
+def test_an_interrupt_while_waiting_stops_with_a_checkpoint(
+    pipeline: AnyDoorPipeline, tmp_path: Path
+) -> None:
+    from accelerate import Accelerator
+
+    from anydoor_lab.checkpoint import newest_checkpoint
+    from anydoor_lab.plan import FitSettings
+    from anydoor_lab.training import start
+
+    settings = FitSettings(steps=5000, batch_size=2, log_every=1, checkpoint_every=5000)
+    state = start(small_objective(pipeline.model), settings, Accelerator(cpu=True))
+    live = LiveRun(tmp_path, every=0)
+    live.train(state, RandomSamples(), settings)
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(0.5, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+    assert live.wait()
+    found = newest_checkpoint(tmp_path / "checkpoints")
+    assert found is not None, live.message
+    assert 0 < found.step < 5000
 
 
 def test_each_widget_can_be_drawn_without_a_front_end(tmp_path: Path) -> None:

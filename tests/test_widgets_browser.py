@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browser import ROOT, drag, lab, lacking, notebook, page, screenshot, voila, wait_until
+from browser import (
+    ROOT,
+    drag,
+    lab,
+    lacking,
+    notebook,
+    page,
+    screenshot,
+    stroke,
+    voila,
+    wait_until,
+)
 
 if lacking() and not os.environ.get("CI"):
     pytest.skip(lacking(), allow_module_level=True)
@@ -94,6 +105,13 @@ def test_region_picker_gives_the_exact_box_and_undoes(tmp_path: Path) -> None:
         wait_until(lambda: state(tmp_path)["marked"] > 12 * 16 + 200, 20, "a polygon")
         shown.keyboard.press("Delete")
         wait_until(lambda: state(tmp_path)["box"] is None, 20, "clear")
+        painter.locator("[data-tool=box]").click()
+        stroke(shown, "touch", painter, (10, 20, 30, 50), (90, 140))
+        wait_until(lambda: state(tmp_path)["box"] == [10, 20, 30, 50], 20, "a box by finger")
+        stroke(shown, "pen", painter, (40, 60, 70, 90), (90, 140))
+        wait_until(lambda: state(tmp_path)["box"] == [40, 60, 70, 90], 20, "a box by pen")
+        shown.keyboard.press("Delete")
+        wait_until(lambda: state(tmp_path)["box"] is None, 20, "clear again")
         shown.keyboard.press("b")
         for key in ("ArrowLeft", "Space", "Shift+ArrowRight", "Shift+ArrowDown", "Space"):
             shown.keyboard.press(key)
@@ -141,7 +159,8 @@ def press(shown: Any) -> float:
 
 
 def test_teleporter_generates_cancels_compares_and_saves(tmp_path: Path) -> None:
-    with voila(notebook(tmp_path / "teleporter.ipynb", TELEPORTER)) as address, page() as shown:
+    path = notebook(tmp_path / "teleporter.ipynb", TELEPORTER)
+    with voila(path) as address, page(1280, 1400) as shown:
         panel = opened(shown, address, ".ad-panel")
         shown.locator(".ad-painter[data-ready]").nth(1).wait_for()
         times = press(shown), press(shown)
@@ -167,7 +186,7 @@ def test_teleporter_generates_cancels_compares_and_saves(tmp_path: Path) -> None
         panel.get_by_text("Still working").wait_for(timeout=LONG)
         shown.get_by_role("button", name="Cancel").click()
         panel.get_by_text("Cancelled").wait_for(timeout=LONG)
-        shown.set_viewport_size({"width": 800, "height": 1000})
+        shown.set_viewport_size({"width": 800, "height": 1400})
         screenshot(shown, "teleporter_800")
 
 
@@ -240,6 +259,8 @@ def test_the_first_notebook_in_jupyterlab_places_an_object_only_inside(tmp_path:
         panel.get_by_role("button", name="Save picture and recipe").click()
         wait_until(lambda: list(tmp_path.rglob("placed_0002.png")), 30, "a saved picture")
         screenshot(shown, "lab_1280")
+        shown.set_viewport_size({"width": 800, "height": 1200})
+        screenshot(shown, "lab_800")
     check_only_inside(next(tmp_path.rglob("placed_0002.json")), (20, 30, 74, 88))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -50,9 +51,12 @@ def load_extractor(folder: Path, name: str) -> IdExtractor:
     """One of the ID extractors of the joint network in `folder`, with its trained projector.
 
     Raises:
-        ValueError: it was not trained with such an extractor.
+        ValueError: it was not trained with such an extractor, or its file is damaged.
     """
-    tensors = load_file(folder / PROJECTORS)
+    try:
+        tensors = load_file(folder / PROJECTORS)
+    except SafetensorError as error:
+        raise ValueError(f"{folder / PROJECTORS} is damaged ({error}); replace it") from error
     own = {
         key: tensors[f"{name}.{key}"] for key in ("weight", "bias") if f"{name}.{key}" in tensors
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,3 +59,13 @@ class Caption:
 
     def __str__(self) -> str:
         return f"{self.heading}. {self.details}." if self.facts else f"{self.heading}."
+
+
+def wrapped(text: str, characters: int) -> str:
+    """`text` in as few lines of at most `characters` as it takes, all of them about as long."""
+    lines = textwrap.wrap(text, characters)
+    for narrower in range(-(-len(text) // max(len(lines), 1)), characters):
+        tried = textwrap.wrap(text, narrower, break_long_words=False)
+        if len(tried) == len(lines) and max(map(len, tried)) <= characters:
+            return "\n".join(tried)
+    return "\n".join(lines)

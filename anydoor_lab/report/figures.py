@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from anydoor_lab.files import write_whole
-from anydoor_lab.report.caption import Caption
+from anydoor_lab.report.caption import Caption, wrapped
 from anydoor_lab.report.sheets import DPI
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -64,6 +63,7 @@ def compare_runs(
         _draw_runs(axes, rows, key)
         _draw_anchors(axes, anchors or {}, key)
         axes.set_xlabel(label)
+        axes.margins(x=0.1)  # room for the numbers
         axes.grid(axis="x", color="#dddddd", linewidth=0.6)
         axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(range(len(rows)), [str(row["run"]) for row in rows])
@@ -182,10 +182,15 @@ def _draw_anchors(axes: Axes, anchors: Mapping[str, Mapping[str, float]], key: s
 
 
 def _draw_curve(axes: Axes, frame: pd.DataFrame, key: str, colour: Any, smooth: int) -> None:
-    median = frame[key].rolling(smooth, min_periods=1, center=True).median()
+    window = min(smooth, 1 + len(frame) // 5)  # a short run keeps its shape
+    median = frame[key].rolling(window, min_periods=1, center=True).median()
     axes.plot(frame["samples"], frame[key], color=colour, alpha=0.25, linewidth=0.7)
     label = key.removeprefix("loss/").replace("t_", "t ", 1).replace("_", "–")
-    axes.plot(frame["samples"], median, color=colour, linewidth=1.6, label=label)
+    marker = "o" if len(frame) < 3 else ""  # a line of one point cannot be seen
+    axes.plot(
+        frame["samples"], median, color=colour, linewidth=1.6, label=label, marker=marker,
+        markersize=4,
+    )  # fmt: skip
 
 
 def _number_axes(axes: Axes) -> None:
@@ -217,5 +222,5 @@ def _caption(figure: Figure, caption: Caption, legend: Sequence[tuple[Any, str]]
     else:
         figure.suptitle(caption.heading, fontsize=11, fontweight="bold")
     if caption.facts:
-        text = "\n".join(textwrap.wrap(caption.details, 120))
+        text = wrapped(caption.details, 120)
         figure.supxlabel(text, fontsize=8, color="#444444")

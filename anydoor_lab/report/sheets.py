@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from anydoor_lab.images import resized
+from anydoor_lab.report.caption import wrapped
 
 DPI = 150
 GAP_PX = 8
@@ -113,12 +113,8 @@ def grid(
         axes.text(-GAP_PX, y * step + side_px / 2, caption, ha="right", va="center", fontsize=size)
     if title:
         characters = max(int(width / (size * 0.55 * DPI / 72)), 20)
-        axes.text(0, height + 2 * GAP_PX, _wrapped(title, characters), va="top", fontsize=size)
+        axes.text(0, height + 2 * GAP_PX, wrapped(title, characters), va="top", fontsize=size)
     return figure
-
-
-def _wrapped(text: str, characters: int) -> str:
-    return "\n".join(textwrap.wrap(text, characters))
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

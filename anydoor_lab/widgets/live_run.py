@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
@@ -41,8 +42,10 @@ class LiveRun(View):
 
     def __init__(self, folder: str | Path, every: float = 2.0) -> None:
         self._closing, self._stopping = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._ended.set()
         self._shown: list[Path] = []
+        self._saved = ""
         super().__init__(folder=str(folder))
         self.on_msg(self._hear)
         self.refresh()
@@ -56,7 +59,7 @@ class LiveRun(View):
             records = [r for r in read_metrics(folder) if isinstance(r.get("loss"), int | float)]
             with self.hold_sync():
                 self._series = _series_of(records)
-                self.status = self._status_of(folder, records)
+                self.status = self._status_of(folder, records) + self._saved
                 self._show_sheets(folder)
                 self.message = _note(folder, records)
         except (*BAD_INPUT, KeyError, AttributeError) as error:
@@ -68,20 +71,23 @@ class LiveRun(View):
         samples: Samples,
         settings: FitSettings,
         facts: Mapping[str, Any] | None = None,
+        picture: Callable[[int], np.ndarray | None] | None = None,
     ) -> bool:
         """Start `training.fit` in the background, into this folder; False where one runs already.
 
         Args:
             state, samples, settings, facts: as for `fit`; the numbers go to `metrics.jsonl`.
+            picture: called with the number of each finished step, before the next; a picture it
+                returns, (H, W, 3) uint8, goes to `samples/` and is shown.
         """
         if self.training:
             self.message = "A training is running here already; Stop ends it."
             return False
         self._stopping.clear()
-        self.training, self.message = True, ""
-        arguments = (state, samples, settings, dict(facts or {}))
-        self._thread = threading.Thread(target=self._train, args=arguments, daemon=True)
-        self._thread.start()
+        self.training, self.message, self._saved = True, "", ""
+        arguments = (state, samples, settings, dict(facts or {}), picture)
+        self._ended.clear()
+        threading.Thread(target=self._train, args=arguments, daemon=True).start()
         return True
 
     def stop(self) -> None:
@@ -89,9 +95,15 @@ class LiveRun(View):
         self._stopping.set()
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the training; whether it has ended."""
-        if self._thread is not None:
-            self._thread.join(seconds)
+        """Wait for the training; whether it has ended. An interrupt stops it, as `stop` does.
+
+        A cell that waits keeps clicks on Stop from the kernel; an interrupt gets through.
+        """
+        try:
+            self._ended.wait(seconds)
+        except KeyboardInterrupt:
+            self.stop()
+            self._ended.wait()
         return not self.training
 
     def close(self) -> None:
@@ -106,30 +118,41 @@ class LiveRun(View):
             axes.set_axis_on()
             axes.set(xlabel="samples seen", yscale="log")
             for name, points in self._series.get(key, {}).items():
-                axes.plot(*zip(*points, strict=True), label=name)
+                marker = "." if len(points) < 3 else ""
+                axes.plot(*zip(*points, strict=True), marker=marker, label=name)
             if key == "bins" and axes.lines:
                 axes.legend(fontsize=8)
         return figure
 
     def _train(
-        self, state: TrainingState, samples: Samples, settings: FitSettings, facts: dict[str, Any]
+        self,
+        state: TrainingState,
+        samples: Samples,
+        settings: FitSettings,
+        facts: dict[str, Any],
+        picture: Callable[[int], np.ndarray | None] | None,
     ) -> None:
         checkpoints = Run(Path(self.folder), {}).checkpoints
         try:
             tracker = LocalTracker(RunFacts(Path(self.folder), first_step=state.step))
             for progress in fit(state, samples, settings, checkpoints, facts):
+                drawn = None if picture is None else picture(progress.step)
+                if drawn is not None:
+                    tracker.show(progress.step, "held_out", drawn)
                 if progress.metrics:
                     tracker.log(progress.step, {"samples": progress.samples, **progress.metrics})
+                if drawn is not None or progress.metrics:
                     self.refresh()
                 if self._stopping.is_set():
                     state.save(checkpoints, facts, settings.keep_checkpoints)
                     break
+            self._saved = f"; checkpoint of step {state.step} saved"
             self.refresh()
-            self.status += f"; checkpoint of step {state.step} saved"
         except BAD_INPUT as error:
             self.message = f"Training failed: {error}"
         finally:
             self.training = False
+            self._ended.set()
 
     def _look(self, every: float) -> None:
         while not self._closing.wait(every):
@@ -151,7 +174,8 @@ class LiveRun(View):
         if newest == self._shown:
             return
         self._sheets = [
-            {"name": path.stem, "png": png(read_image(path), 900)} for path in reversed(newest)
+            {"name": _sheet_name(path), "png": png(read_image(path), 900)}
+            for path in reversed(newest)
         ]
         self._shown = newest
 
@@ -165,6 +189,12 @@ def _note(folder: Path, records: list[dict[str, Any]]) -> str:
     if not folder.is_dir():
         return f"{folder} does not exist yet; it is looked for again and again."
     return "" if records else f"{folder} has no numbers yet (metrics.jsonl is missing or empty)."
+
+
+def _sheet_name(path: Path) -> str:
+    """`held_out_00000120.png` as a reader would say it."""
+    name, _, step = path.stem.rpartition("_")
+    return f"{name.replace('_', ' ')}, step {int(step)}" if step.isdigit() else path.stem
 
 
 def _series_of(records: list[dict[str, Any]]) -> dict[str, dict[str, list[list[float]]]]:

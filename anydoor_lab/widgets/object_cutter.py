@@ -15,7 +15,14 @@ from anydoor_lab.draws import generator
 from anydoor_lab.pair import Picture, UnusablePair, check_masked
 from anydoor_lab.widgets.painter import Painter, overlaid
 from anydoor_lab.widgets.segmenters import Sam, Segmenter, grab_cut
-from anydoor_lab.widgets.view import BAD_INPUT, PngBytes, empty_figure, png, script
+from anydoor_lab.widgets.view import (
+    BAD_INPUT,
+    PngBytes,
+    empty_figure,
+    marked_by_alpha,
+    png,
+    script,
+)
 
 PREVIEW_PX = 192
 
@@ -52,6 +59,16 @@ class ObjectCutter(Painter):
         if sam is not None:
             with self.telling():
                 self.segmenter = Sam(sam)
+
+    def show(
+        self,
+        picture: Picture | str | Path,
+        region: np.ndarray | Box | list[int] | None = None,
+    ) -> bool:
+        """As of every painter; without a region a picture's alpha marks the object."""
+        with self.telling():
+            region = marked_by_alpha(picture) if region is None else region
+        return super().show(picture, region)
 
     def cut(
         self, box: Box | None = None, clicks: list[tuple[int, int, bool]] | None = None

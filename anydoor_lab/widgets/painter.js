@@ -184,15 +184,17 @@ function painter(shared, el, { tools, prompting = false }) {
 
   // ---- tools
   const buttons = new Map();
-  function button(text, title, act) {
+  const groups = [0, 1, 2].map(() => element("span", { className: "ad-group" }));
+  bar.append(...groups);
+  function button(group, text, title, act) {
     const made = element("button", { type: "button", title, "aria-label": title.split(";")[0] }, text);
     made.addEventListener("click", act);
-    bar.append(made);
+    groups[group].append(made);
     return made;
   }
   for (const name of tools) {
     const [text, key, title] = TOOLS[name];
-    const made = button(text, `${title} (${key})`, () => choose(name));
+    const made = button(0, text, `${title} (${key})`, () => choose(name));
     made.setAttribute("aria-label", text);
     made.dataset.tool = name;
     buttons.set(name, made);
@@ -201,15 +203,14 @@ function painter(shared, el, { tools, prompting = false }) {
   brushSize.style.width = "84px";
   brushSize.addEventListener("input", () => { size = Number(brushSize.value); });
   const sizeField = element("label", { className: "ad-field" }, "Size", brushSize);
-  bar.append(sizeField, element("span", { className: "ad-gap" }));
-  const undoButton = button("Undo", "Undo (Ctrl+Z)", undo);
-  const redoButton = button("Redo", "Redo (Ctrl+Y)", redo);
-  const clearButton = button("Clear", "Clear all marks (Delete)", () => apply({ kind: "clear" }));
-  bar.append(element("span", { className: "ad-gap" }));
-  button("−", "Zoom out (-)", () => zoomTo(zoom / 1.5));
-  button("+", "Zoom in (+)", () => zoomTo(zoom * 1.5));
-  button("Fit", "Show the whole picture (0)", () => zoomTo(1));
-  bar.append(fileButton("Open…", "image/*", async (file) => {
+  groups[0].append(sizeField);
+  const undoButton = button(1, "Undo", "Undo (Ctrl+Z)", undo);
+  const redoButton = button(1, "Redo", "Redo (Ctrl+Y)", redo);
+  const clearButton = button(1, "Clear", "Clear all marks (Delete)", () => apply({ kind: "clear" }));
+  button(2, "−", "Zoom out (-)", () => zoomTo(zoom / 1.5));
+  button(2, "+", "Zoom in (+)", () => zoomTo(zoom * 1.5));
+  button(2, "Fit", "Show the whole picture (0)", () => zoomTo(1));
+  groups[2].append(fileButton("Open…", "image/*", async (file) => {
     if (file.size > UPLOAD_LIMIT) {
       model.set("message", `${file.name} is larger than 9 MB; open it by its path in the notebook`);
       return;

@@ -135,10 +135,9 @@ class Painter(View):
     def _hear(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
         if content.get("do") != "open":
             return
-        try:
-            self.show(uploaded(str(content.get("name")), bytes(buffers[0])))
-        except BAD_INPUT as error:
-            self.message = f"This picture cannot be used: {error}"
+        with self.telling(), uploaded(str(content.get("name")), bytes(buffers[0])) as path:
+            self.show(path)
+            self.message = self.message.replace(str(path), path.name)
 
 
 def overlaid(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

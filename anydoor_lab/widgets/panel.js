@@ -40,14 +40,13 @@ export default {
     const cancel = button("Cancel", () => model.send({ do: "cancel" }));
     const bar = element("progress", { max: 1, "aria-label": "Progress" });
     const status = element("span", { role: "status" });
-    row.append(bar, status);
     const gallery = element("div", { className: "ad-gallery", role: "group", "aria-label": "Proposals" });
 
     const before = element("img", { alt: "The scene" }), after = element("img", { alt: "The scene with the object" });
     const edge = element("div", { className: "ad-edge" });
     const compare = element("div", { className: "ad-compare" }, before, after, edge);
     const slider = element("input", { type: "range", min: 0, max: 100, value: 50, "aria-label": "Before and after" });
-    slider.style.width = "220px";
+    slider.style.width = "130px";
     const slide = () => {
       after.style.clipPath = `inset(0 0 0 ${slider.value}%)`;
       edge.style.left = `${slider.value}%`;
@@ -60,10 +59,11 @@ export default {
       return model.send({ do: "open" }, undefined, [await file.arrayBuffer()]);
     });
     const after_row = element("div", { className: "ad-row" }, element("label", { className: "ad-field" }, "Before", slider, "After"), save);
-    row.append(open);
+    row.append(open, bar, status);
     root.append(controls, row);
     messageLine(model, root);
-    root.append(gallery, after_row, compare);
+    const shown = element("div", { className: "ad-shown" }, after_row, compare);
+    root.append(element("div", { className: "ad-result" }, gallery, shown));
 
     function work() {
       cancel.disabled = !model.get("busy");
@@ -91,12 +91,12 @@ export default {
       before.src = url("before", model.get("_before"));
       after.src = url("after", model.get("_after"));
       const there = Boolean(before.getAttribute("src"));
-      for (const part of [compare, after_row]) part.classList.toggle("ad-hidden", !there);
+      shown.classList.toggle("ad-hidden", !there);
       slide();
     }
     before.addEventListener("load", () => {
       const { naturalWidth: width, naturalHeight: height } = before;
-      compare.style.width = `min(100%, ${Math.round((460 * width) / height)}px)`;
+      shown.style.width = `min(100%, ${Math.max(380, Math.round((460 * width) / height))}px)`;
     });
     for (const name of ["busy", "progress", "status", "finished"]) model.on(`change:${name}`, work);
     model.on("change:_gallery", thumbnails);

@@ -48,6 +48,7 @@ class Panel(View):
     def __init__(self, choices: tuple[str, ...], **settings: Any) -> None:
         names = {"idx": choices, "collage": COLLAGES, "shape": ("box", "mask"), "blend": BLENDS}
         self.names = {key: list(values) for key, values in names.items()}
+        self._valid: dict[str, Any] = {}
         super().__init__(_choices=self.names, idx=choices[0])
         for name, value in settings.items():
             setattr(self, name, value)
@@ -68,9 +69,12 @@ class Panel(View):
             names = self.names[name]
             fits, expected = value in names, f"one of {', '.join(names)}"
         if fits:
+            self._valid[name] = value
             return value
-        self.message = f"{name} is {value}; expected {expected}. It stays {getattr(self, name)}."
-        return getattr(self, name)
+        # what the browser sends is checked after it was set: the trait itself knows no old value
+        old = self._valid.get(name, self.traits()[name].default_value)
+        self.message = f"{name} is {value}; expected {expected}. It stays {old}."
+        return old
 
     def show_gallery(self, images: list[np.ndarray]) -> None:
         """Thumbnails of pictures (h, w, 3) uint8, one per proposal."""

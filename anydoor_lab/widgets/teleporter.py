@@ -68,6 +68,7 @@ class Teleporter(ipywidgets.VBox):
         self.cutter = ObjectCutter(reference, reference_mask, sam)
         self.picker = RegionPicker(scene, region)
         own = pipeline.config
+        self._resolution = own.resolution
         first = {"steps": own.num_inference_steps, "guidance": own.guidance_scale}
         first["collage"] = own.collage
         self.panel = Panel(self._variants.names, **(first | settings))
@@ -148,17 +149,23 @@ class Teleporter(ipywidgets.VBox):
         for name, value in facts["settings"].items():
             with self.panel.telling():
                 setattr(self.panel, name, value)
-        self.panel.status = f"Opened a recipe made with {facts['weights']}; press Generate"
+        weights = Path(facts["weights"]).name
+        self.panel.status = f"Opened a recipe made with {weights}; press Generate"
         return True
 
     def figure(self) -> Figure:
-        """Reference, scene and results, as a matplotlib figure."""
+        """Reference, scene and results, and what they were made with, as a matplotlib figure."""
         titles = ["reference", "scene", *(f"proposal {k + 1}" for k in range(len(self.results)))]
         figure, panels = empty_figure(len(titles), titles)
         images = [self.cutter.image, self.picker.image, *self.results]
         for axes, image in zip(panels, images, strict=True):
             if image is not None:
                 axes.imshow(image)
+        if self._recipe:
+            weights = f"{Path(self._recipe['weights']).name}, {self._resolution} px"
+            made = {"weights": weights, **self._recipe["settings"]}
+            text = "; ".join(f"{name} {value}" for name, value in made.items())
+            figure.supxlabel(text, fontsize=9, color="#444444")
         return figure
 
     def _run(self, pair: Pair, settings: dict[str, Any]) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import traitlets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageOps
 
-from anydoor_lab.images import read_image, resized
+from anydoor_lab.images import alpha_of, has_alpha, read_image, read_mask, resized, rgb_of
 from anydoor_lab.pair import Picture, check_image
 
 MAX_PIXELS = 40_000_000
@@ -73,7 +73,7 @@ def picture_of(picture: Picture | str | Path) -> np.ndarray:
     if isinstance(picture, str | Path):
         image = read_image(picture)
     elif isinstance(picture, Image.Image):
-        image = np.array(picture.convert("RGB"))
+        image = rgb_of(picture)
     else:
         image = _three_channels(picture)
     check_image("the picture", image)
@@ -87,6 +87,20 @@ def picture_of(picture: Picture | str | Path) -> np.ndarray:
     return image
 
 
+def marked_by_alpha(picture: Picture | str | Path) -> np.ndarray | None:
+    """(H, W) bool, where a picture's alpha is above 128; None where every pixel is opaque.
+
+    Raises: as `picture_of`.
+    """
+    if isinstance(picture, str | Path):
+        return read_mask(picture) if has_alpha(picture) else None
+    if isinstance(picture, Image.Image):
+        alpha = alpha_of(ImageOps.exif_transpose(picture))
+    else:
+        alpha = picture[..., 3] if np.ndim(picture) == 3 and picture.shape[2] == 4 else None
+    return None if alpha is None or alpha.min() == 255 else alpha > 128
+
+
 def _three_channels(image: np.ndarray) -> np.ndarray:
     if not isinstance(image, np.ndarray):
         raise TypeError(f"the picture is a {type(image).__name__}; give a path, PIL or an array")
@@ -97,18 +111,13 @@ def _three_channels(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[..., :3]) if image.shape[-1:] == (4,) else image
 
 
-def uploaded(name: str, data: bytes) -> np.ndarray:
-    """The picture in an uploaded file.
-
-    Raises: as `picture_of`.
-    """
+@contextmanager
+def uploaded(name: str, data: bytes) -> Iterator[Path]:
+    """Inside, an uploaded file lies at this path."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / (Path(name).name or "picture")
         path.write_bytes(data)
-        try:
-            return picture_of(path)
-        except (ValueError, OSError) as error:
-            raise ValueError(str(error).replace(str(path), path.name)) from error
+        yield path
 
 
 def png(image: np.ndarray, longest_px: int | None = None) -> bytes:
