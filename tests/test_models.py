@@ -157,7 +157,7 @@ def test_training_all_adds_the_rest_of_the_unet_only(pipeline: AnyDoorPipeline) 
 
 
 def test_an_unknown_choice_of_trained_parts_is_refused(pipeline: AnyDoorPipeline) -> None:
-    with pytest.raises(ValueError, match="is 'decoder'; expected paper, official or all"):
+    with pytest.raises(ValueError, match="is 'decoder'; expected paper, official, all or lora"):
         pipeline.model.freeze("decoder")  # type: ignore[arg-type]
 
 
