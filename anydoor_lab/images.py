@@ -35,7 +35,7 @@ def read_rgba(path: str | Path) -> np.ndarray:
 
     Raises: as `read_image`.
     """
-    return _decoded(path, lambda picture: np.array(_as_8_bit(picture).convert("RGBA")))
+    return _decoded(path, lambda picture: np.array(_upright(picture).convert("RGBA")))
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -60,13 +60,13 @@ def has_alpha(path: str | Path) -> bool:
 
 def rgb_of(picture: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an opened picture, upright (EXIF), any alpha dropped."""
-    return np.array(_as_8_bit(ImageOps.exif_transpose(picture)).convert("RGB"))
+    return np.array(_upright(picture).convert("RGB"))
 
 
 def mask_of(picture: Image.Image) -> np.ndarray:
     """What a picture marks, (H, W) bool: alpha above 128, or grey where every pixel is opaque."""
     alpha = alpha_of(picture)
-    marks = np.asarray(_as_8_bit(picture).convert("L")) if alpha is None else alpha
+    marks = np.asarray(_upright(picture).convert("L")) if alpha is None else alpha
     return marks > 128
 
 
@@ -74,7 +74,7 @@ def alpha_of(picture: Image.Image) -> np.ndarray | None:
     """(H, W) uint8 alpha, a palette's included; None where every pixel is opaque."""
     if not picture.has_transparency_data:
         return None
-    alpha = np.asarray(picture.convert("RGBA").getchannel("A"))
+    alpha = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA").getchannel("A"))
     return None if alpha.min() == 255 else alpha
 
 
@@ -138,14 +138,16 @@ def _opened(path: str | Path) -> Image.Image:
 def _decoded(path: str | Path, decode: Callable[[Image.Image], _Decoded]) -> _Decoded:
     with _opened(path) as picture:
         try:
-            return decode(ImageOps.exif_transpose(picture))
+            return decode(picture)
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             message = f"{path} is truncated or damaged ({error}); replace the file"
             raise ValueError(message) from error
 
 
-def _as_8_bit(picture: Image.Image) -> Image.Image:
-    """16-bit and floating-point greys scaled to 8 bit, which PIL's convert would clip."""
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as EXIF says; 16-bit and floating-point greys scaled to 8 bit, which PIL's convert
+    would clip."""
+    picture = ImageOps.exif_transpose(picture)
     if not picture.mode.startswith(("I", "F")):
         return picture
     values = np.asarray(picture, np.float64)

@@ -261,7 +261,7 @@ def preset_cost(source: str | Path, preset: str) -> str:
     folder = Path(locate(source))
     bench = read_card(folder).get("bench", {}) if (folder / CARD).is_file() else {}
     rows = [row for row in bench.get("rows", ()) if not row.get("anchor")]
-    measured = next((row for row in rows if row["run"].endswith(f"preset {preset}")), None)
+    measured = next((row for row in rows if row.get("preset") == preset), None)
     if measured is None:
         return f"its cost in score is not measured: evaluate run={source} eval.preset={preset}"
     names = {"clip": "CLIP score", "dino": "DINO score", "kept": "attributes kept"}

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from anydoor_lab.boxes import Box
-from anydoor_lab.images import alpha_of, mask_of
+from anydoor_lab.images import alpha_of, mask_of, rgb_of
 
 Variation = Literal["still", "video", "multiview"]
 Quality = Literal["low", "high"]
@@ -176,7 +176,7 @@ def is_whole(value: object) -> bool:
 
 def _rgb(name: str, picture: Picture) -> np.ndarray:
     if isinstance(picture, Image.Image):
-        return np.array(picture.convert("RGB"))
+        return rgb_of(picture)
     check_image(name, picture)
     return picture
 

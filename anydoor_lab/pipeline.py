@@ -189,8 +189,8 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
                 f"num_proposals is {num_proposals} and seed {seed}; expected at least 1 and 0"
             )
         shown = self.conditioner(collage).condition(pair, generator(seed, 0, "collage"), shape)
-        prepared = self.prepare([shown])
         seeds = [[seed + k for k in range(num_proposals)]]
+        prepared = self.prepare([shown])
         steps = self.denoise(prepared, seeds, num_inference_steps, guidance_scale, preset)
         with self.progress_bar(total=len(self.timesteps(num_inference_steps, preset))) as bar:
             for denoised in steps:

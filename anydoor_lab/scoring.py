@@ -43,7 +43,7 @@ class Bench:
         pipeline.set_progress_bar_config(disable=True)
         with tqdm(total=len(self.pairs), desc=f"scoring {name}", unit="pair") as bar:
             row, results = evaluate(pipeline, self.pairs, self.judged, self.settings, bar.update)
-        return {"run": name, **row}, results
+        return {"run": name, "preset": self.settings.preset, **row}, results
 
     def anchors(self) -> list[dict[str, Any]]:
         """Rows of what frames the scores: no network has a part in them."""

@@ -130,26 +130,30 @@ def page(width: int = 1280, height: int = 1000) -> Iterator[Any]:
 
 def drag(page: Any, painter: Any, box: tuple[int, int, int, int], size: tuple[int, int]) -> None:
     """Drag over (y1, x1, y2, x2) of a picture of `size` (height, width)."""
+    first, middle, last = diagonal(painter, box, size)
+    page.mouse.move(first["x"], first["y"])
+    page.mouse.down()
+    page.mouse.move(middle["x"], middle["y"], steps=4)
+    page.mouse.move(last["x"], last["y"], steps=4)
+    page.mouse.up()
+
+
+def diagonal(
+    painter: Any, box: tuple[int, int, int, int], size: tuple[int, int]
+) -> list[dict[str, float]]:
+    """Corner, middle and other corner of a box of the picture, in pixels of the page."""
     where = painter.locator("svg").first.bounding_box()
     y1, x1, y2, x2 = box
+    path = [(x1 + 0.2, y1 + 0.2), ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - 0.2, y2 - 0.2)]
     across, down = where["width"] / size[1], where["height"] / size[0]
-    page.mouse.move(where["x"] + (x1 + 0.2) * across, where["y"] + (y1 + 0.2) * down)
-    page.mouse.down()
-    middle = ((x1 + x2) / 2, (y1 + y2) / 2)
-    page.mouse.move(where["x"] + middle[0] * across, where["y"] + middle[1] * down, steps=4)
-    page.mouse.move(where["x"] + (x2 - 0.2) * across, where["y"] + (y2 - 0.2) * down, steps=4)
-    page.mouse.up()
+    return [{"x": where["x"] + x * across, "y": where["y"] + y * down} for x, y in path]
 
 
 def stroke(
     page: Any, kind: str, painter: Any, box: tuple[int, int, int, int], size: tuple[int, int]
 ) -> None:
     """As `drag`, with a finger ("touch") or a "pen", by the browser's own input events."""
-    where = painter.locator("svg").first.bounding_box()
-    y1, x1, y2, x2 = box
-    path = [(x1 + 0.2, y1 + 0.2), ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - 0.2, y2 - 0.2)]
-    across, down = where["width"] / size[1], where["height"] / size[0]
-    points = [{"x": where["x"] + x * across, "y": where["y"] + y * down} for x, y in path]
+    points = diagonal(painter, box, size)
     inputs = page.context.new_cdp_session(page)
     if kind == "touch":
         for name, point in zip(("touchStart", "touchMove", "touchMove"), points, strict=True):

@@ -101,6 +101,19 @@ def test_any_transparency_gives_the_reference_its_mask_and_any_mask_file_its_reg
         assert np.array_equal(pair.scene_mask, marked())
 
 
+def test_opened_pictures_are_turned_upright_and_16_bit_is_scaled() -> None:
+    alpha = np.where(marked(), 255, 0).astype(np.uint8)
+    cut_out = Image.fromarray(np.dstack([ramp(), alpha]))
+    deep = Image.fromarray(np.full((20, 30), 40000, np.uint16))
+    for picture in (cut_out, deep):
+        picture.getexif()[0x0112] = 6
+    pair = make_pair(cut_out, deep, box=[0, 0, 5, 5])
+    assert np.array_equal(pair.reference, np.rot90(ramp(), -1))
+    assert np.array_equal(pair.reference_mask, np.rot90(marked(), -1))
+    assert pair.scene.shape == (30, 20, 3)
+    assert (pair.scene == 40000 // 257).all()
+
+
 def test_arrays_pictures_alpha_and_boxes_make_the_same_pair() -> None:
     alpha = np.where(marked(), 255, 0).astype(np.uint8)
     cut_out = Image.fromarray(np.dstack([ramp(), alpha]))

@@ -69,7 +69,7 @@ class Savings:
 
 
 class BoundDenoiser:
-    """A denoiser (x, t) -> eps with tokens, hint and guidance bound; eps has the precision of x.
+    """A denoiser (x, t) -> eps with tokens, hint and guidance bound; eps is float32, or as x is.
 
     The networks may be of lower precision; the step itself, which divides by alpha_t, may not.
 

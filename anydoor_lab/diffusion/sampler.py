@@ -77,7 +77,7 @@ def sample_ddim(
     a cosine schedule, would otherwise enlarge float32's rounding 200 times.
 
     Args:
-        denoise: gives eps, float64 as x is; conditioning and guidance are bound inside.
+        denoise: gives eps; conditioning and guidance are bound inside.
         x: standard normal start.
         timesteps: falling, e.g. from `spaced_timesteps`.
         schedule: of the training.

@@ -26,14 +26,12 @@ def add_adapters(model: Any, rank: int) -> list[nn.Parameter]:
         rank: r of every adapter.
 
     Raises:
-        ValueError: `rank` is no positive whole number, or peft is not installed.
+        ValueError: `rank` is no positive whole number.
     """
+    from peft import LoraConfig
+
     if not isinstance(rank, int) or rank < 1:
         raise ValueError(f"train.lora_rank is {rank!r}; expected a whole number from 1")
-    try:
-        from peft import LoraConfig
-    except ImportError as error:
-        raise ValueError("LoRA needs peft, which is not installed; pip install peft") from error
     for name, where in ADAPTED.items():
         network = getattr(model, name)
         if not getattr(network, "peft_config", None):
@@ -90,9 +88,8 @@ class AdapterFiles(LoraBaseMixin):
         try:
             tensors = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise ValueError(
-                f"{path} holds no LoRA adapters ({error}); give their folder"
-            ) from error
+            sentence = f"{path} holds no LoRA adapters ({error}); give their folder"
+            raise ValueError(sentence) from error
         for name in ADAPTED:
             check_fits(getattr(self, name), name, tensors, path)
         for name in ADAPTED:

@@ -13,7 +13,7 @@ import numpy as np
 import traitlets
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image, ImageOps
+from PIL import Image
 
 from anydoor_lab.images import alpha_of, has_alpha, read_image, read_mask, resized, rgb_of
 from anydoor_lab.pair import Picture, check_image
@@ -95,7 +95,7 @@ def marked_by_alpha(picture: Picture | str | Path) -> np.ndarray | None:
     if isinstance(picture, str | Path):
         return read_mask(picture) if has_alpha(picture) else None
     if isinstance(picture, Image.Image):
-        alpha = alpha_of(ImageOps.exif_transpose(picture))
+        alpha = alpha_of(picture)
     else:
         alpha = picture[..., 3] if np.ndim(picture) == 3 and picture.shape[2] == 4 else None
     return None if alpha is None or alpha.min() == 255 else alpha > 128
