@@ -146,6 +146,7 @@ def _trained(
             raise ValueError(f"{folder} was begun with another recipe; remove it or change out=")
         facts = {name: found.facts[name] for name in facts} | {"recipe": facts["recipe"]}
         state.restore(found)
+        facts["samples_seen"] = state.step * settings.batch_size
     before, began = facts["seconds"], time.perf_counter()
     steps = fit(state, samples, settings, folder, facts)
     leading = state.accelerator.is_main_process
@@ -212,7 +213,8 @@ def _benched(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     scores = bench.report([*measured, *bench.anchors()], results, target)
     kept = ("protocol", "seed", "n", "scale")
     rows = [without_singles(row) for row in scores["rows"]]
-    return {**{name: scores[name] for name in kept}, "rows": rows}
+    short = [{k: round(v, 4) if isinstance(v, float) else v for k, v in r.items()} for r in rows]
+    return {**{name: scores[name] for name in kept}, "rows": short}
 
 
 def _evaluation(settings: DictConfig) -> DictConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,16 @@ def test_a_resumed_part_has_the_same_weights_as_an_unbroken_one(tmp_path: Path) 
     (again / "card.json").unlink()
     with pytest.raises(ValueError, match="another recipe"):
         pretrain(other)
+
+
+def test_a_finished_training_is_scored_again_without_training(tmp_path: Path) -> None:
+    settings = (f"out={tmp_path}", *SMALL, *TINY["reader"], *FEW)
+    made = pretrain(part_config("reader", *settings))
+    first = read_card(made)
+    shutil.rmtree(made)
+    again = read_card(pretrain(part_config("reader", *settings)))
+    assert again["weights"] == first["weights"]
+    assert again["samples_seen"] == first["samples_seen"] > 0
 
 
 # -- the objectives learn, and train what they should
