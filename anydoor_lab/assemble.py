@@ -64,7 +64,7 @@ def build_stream(cfg: DictConfig, pipeline: AnyDoorPipeline) -> PairStream:
     from anydoor_lab.stream import PairStream
 
     source = build_source(cfg, "train")
-    return PairStream(source, pipeline.conditioner(), cfg.seed)
+    return PairStream(source, pipeline.conditioner(), cfg.seed, cfg.train.still_share)
 
 
 def build_objective(cfg: DictConfig, pipeline: AnyDoorPipeline) -> DiffusionLoss:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -58,6 +58,12 @@ class Pair:
         check_masked("reference", self.reference, self.reference_mask)
         check_masked("scene", self.scene, self.scene_mask)
         check_choice("variation", self.variation, get_args(Variation))
+
+    def as_still(self) -> Pair:
+        """The scene's photo twice: a `still` as Table 1 knows it, with nothing changed between."""
+        return replace(
+            self, reference=self.scene, reference_mask=self.scene_mask, variation="still"
+        )
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:

@@ -29,12 +29,22 @@ class PairStream:
         source: where pairs come from.
         conditioner: how they are shown to the model.
         seed: the run's seed.
+        still_share: share of the samples whose pair is shown as a still; the others stay as
+            the source draws them.
+
+    Raises:
+        ValueError: `still_share` is no share.
     """
 
     source: PairSource
     conditioner: Conditioner | OfficialConditioner
     seed: int = 0
+    still_share: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.still_share <= 1:
+            raise ValueError(f"still_share is {self.still_share}; expected a number from 0 to 1")
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Sample `index`: `index`, `variation`, the arrays of its `Conditioning`, and `rejected`,
@@ -58,7 +68,8 @@ class PairStream:
         for attempt in range(MAX_TRIES):
             rng = generator(self.seed, index, f"pair.{attempt}")
             try:
-                return self.source.pair(self._entry(index, attempt), rng)
+                pair = self.source.pair(self._entry(index, attempt), rng)
+                return pair.as_still() if rng.random() < self.still_share else pair
             except UnusablePair as error:
                 self.rejected[error.reason] += 1
                 reasons[error.reason] += 1

@@ -83,6 +83,9 @@ def test_the_model_brings_its_own_training_settings() -> None:
         assert compose("train", overrides=["model=sd21"]).train.learning_rate == 1e-5
         assert compose("train", overrides=["init=base"]).train.learning_rate == 1e-3
         assert compose("train").train.learning_rate == 2e-4
+        assert compose("train", overrides=["model=sd21"]).train.still_share == 0.0
+        assert compose("train", overrides=["init=base"]).train.still_share == 0.0
+        assert compose("train").train.still_share == 0.8
 
 
 def test_train_tunes_the_embedded_network_and_experiments_start_where_the_paper_does() -> None:

@@ -54,6 +54,16 @@ def test_a_wrong_kind_of_array_is_refused(picture: np.ndarray, mask: object, wor
         Pair(ramp(), marked(), picture, mask)  # type: ignore[arg-type]
 
 
+def test_a_still_shows_the_scenes_photo_twice() -> None:
+    mask = marked()[::-1]
+    still = Pair(ramp(), marked(), ramp()[::-1], mask, "video", "low", "here").as_still()
+    assert np.array_equal(still.reference, ramp()[::-1])
+    assert np.array_equal(still.reference_mask, mask)
+    assert np.array_equal(still.scene, still.reference)
+    assert np.array_equal(still.scene_mask, still.reference_mask)
+    assert (still.variation, still.quality, still.origin) == ("still", "low", "here")
+
+
 def test_an_unknown_variation_is_refused() -> None:
     with pytest.raises(ValueError, match="'moving'; expected one of still, video, multiview"):
         Pair(ramp(), marked(), ramp(), marked(), "moving")  # type: ignore[arg-type]

@@ -54,6 +54,27 @@ def only(samples: list[dict[str, Any]]) -> list[str]:
     return [digest(sample) for sample in samples]
 
 
+def test_a_share_of_the_pairs_is_shown_as_stills_and_the_others_stay_as_drawn() -> None:
+    world = World(size_px=32, variations={"video": 1})
+    drawn, mixed = PairStream(world, CONDITIONER), PairStream(world, CONDITIONER, still_share=0.7)
+    seen: Counter[str] = Counter()
+    for index in range(200):
+        pair, other = drawn.pair(index), mixed.pair(index)
+        seen[other.variation] += 1
+        assert np.array_equal(other.scene, pair.scene)
+        expected = pair.as_still() if other.variation == "still" else pair
+        assert np.array_equal(other.reference, expected.reference)
+        assert np.array_equal(other.reference_mask, expected.reference_mask)
+    assert 0.6 < seen["still"] / 200 < 0.8
+    assert set(seen) == {"still", "video"}
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_of_stills_that_is_no_share_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="still_share is .*; expected a number from 0 to 1"):
+        PairStream(World(size_px=32), CONDITIONER, still_share=share)
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_workers_do_not_change_one_byte(workers: int) -> None:
