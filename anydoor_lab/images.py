@@ -113,6 +113,19 @@ def square_padding(height: int, width: int) -> tuple[int, int, int, int]:
     return top, side - height - top, left, side - width - left
 
 
+def as_picture(channels: np.ndarray, low: float = -1.0) -> np.ndarray:
+    """Pictures (..., H, W, 3), of one channel (..., H, W), uint8 of `channels` (..., C, H, W).
+
+    Args:
+        channels: in [low, 1]: a collage, shape mask, target or decoded picture (low = -1), or an
+            id_image (low = 0); what is outside is clipped.
+        low: what becomes black.
+    """
+    shares = (np.clip(channels, low, 1) - low) / (1 - low)
+    pixels = np.moveaxis(np.rint(255 * shares).astype(np.uint8), -3, -1)
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
 def on_white(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """A copy of `image` (H, W, 3) uint8 with everything outside `mask` (H, W) bool white."""
     return cv2.copyTo(image, mask.astype(np.uint8), np.full_like(image, 255))

@@ -22,6 +22,7 @@ from anydoor_lab.diffusion.presets import named_preset, solver_scheduler
 from anydoor_lab.diffusion.sampler import Denoised, sample_by, sample_ddim, spaced_timesteps
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.draws import generator
+from anydoor_lab.images import as_picture
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.idx import clip, dinov2, vgg  # noqa: F401  from_pretrained must know them
@@ -280,9 +281,8 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> np.ndarray:
         """Pictures (B, R, R, 3) uint8 of scaled latents (B, 4, h, w)."""
-        images = self.model.images(latents.to(self.vae.dtype)).float()
-        pixels = (images.clamp(-1, 1) + 1) * 127.5
-        return pixels.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        images = self.model.images(latents.to(self.vae.dtype))
+        return as_picture(images.float().cpu().numpy())
 
     @property
     def last_alpha(self) -> float:

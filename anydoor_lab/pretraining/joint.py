@@ -19,6 +19,7 @@ from anydoor_lab.diffusion.loss import DiffusionLoss
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import adaptive_timesteps
 from anydoor_lab.draws import generator
+from anydoor_lab.images import as_picture
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.embedded import locate
 from anydoor_lab.models.joint import EXTRACTORS, PROJECTORS, JointAnyDoor
@@ -221,7 +222,12 @@ class JointPlacing(nn.Module):
             latents = denoised.x
         results = pipeline.decode(latents)
         tiles = [
-            [_pixels(one.id_image * 2 - 1), _pixels(one.collage), result, _pixels(one.target)]
+            [
+                as_picture(one.id_image, low=0),
+                as_picture(one.collage),
+                result,
+                as_picture(one.target),
+            ]
             for one, result in zip(shown, results, strict=True)
         ]
         return sheet([sum(tiles[first : first + 3], []) for first in range(0, count, 3)])
@@ -255,8 +261,3 @@ class JointPlacing(nn.Module):
         self.network.save_pretrained(folder)
         self.scheduler.save_pretrained(folder / "scheduler")
         self.pipeline(self.shown_as).save_config(folder)
-
-
-def _pixels(image: np.ndarray) -> np.ndarray:
-    """(3, R, R) in [-1, 1] as (R, R, 3) uint8."""
-    return ((image.transpose(1, 2, 0) + 1) * 127.5).round().clip(0, 255).astype(np.uint8)

@@ -15,6 +15,7 @@ from torch.utils.data import default_collate
 from transformers import CLIPTextModel
 
 from anydoor_lab.draws import generator
+from anydoor_lab.images import as_picture
 from anydoor_lab.pretraining.captions import TEMPLATES, caption_tokenizer, put, tokenized
 from anydoor_lab.pretraining.folders import weights_hash
 from anydoor_lab.pretraining.frames import channels_first, framed, sheet
@@ -165,8 +166,7 @@ class TextToImage(nn.Module):
             v = untold + guidance * (told - untold)
             latents = self.scheduler.step(v, t, latents).prev_sample
         images = self.vae.decode(latents / self.vae.config.scaling_factor).sample
-        pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte()
-        return pixels.permute(0, 2, 3, 1).numpy()
+        return as_picture(images.numpy())
 
     def picture(self, samples: LatentSamples) -> np.ndarray:
         """Two rows of crops, and under each what its caption alone generates."""

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from anydoor_lab.draws import generator
+from anydoor_lab.images import as_picture
 from anydoor_lab.pretraining.chance import drawn_by_index
 from anydoor_lab.pretraining.frames import Frames, channels_first, framed, sheet, view
 
@@ -120,9 +121,10 @@ class Autoencoding(nn.Module):
         """Crops above their reconstructions, eight a row."""
         images = _stacked(samples, 24)
         restored = self.network.decode(self.network.encode(images).latent_dist.mode()).sample
+        crops, results = (list(as_picture(each.numpy())) for each in (images, restored))
         rows = []
         for first in range(0, 24, 8):
-            rows += [_pictures(images[first : first + 8]), _pictures(restored[first : first + 8])]
+            rows += [crops[first : first + 8], results[first : first + 8]]
         return sheet(rows)
 
     def save(self, folder: Path) -> None:
@@ -155,9 +157,3 @@ def _gradients(error: torch.Tensor) -> torch.Tensor:
 
 def _stacked(samples: CropSamples, count: int) -> torch.Tensor:
     return torch.from_numpy(np.stack([samples[index]["image"] for index in range(count)]))
-
-
-def _pictures(images: torch.Tensor) -> list[np.ndarray]:
-    """(B, 3, S, S) in [-1, 1] as uint8 pictures."""
-    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().byte()
-    return list(pixels.permute(0, 2, 3, 1).numpy())

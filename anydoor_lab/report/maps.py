@@ -12,18 +12,6 @@ HEAT = "cividis"
 """Dark blue to yellow: read the same by colour-blind eyes, and by its lightness alone."""
 
 
-def as_picture(channels: np.ndarray, low: float = -1.0) -> np.ndarray:
-    """(H, W, 3) or, of one channel, (H, W) uint8 of `channels` (C, H, W) in [low, 1].
-
-    Args:
-        channels: a collage, shape mask or target (low = -1), or an id_image (low = 0).
-        low: what becomes black.
-    """
-    shares = (np.clip(channels, low, 1) - low) / (1 - low)
-    pixels = np.rint(255 * shares).astype(np.uint8).transpose(1, 2, 0)
-    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
-
-
 def heat_over(
     picture: np.ndarray, heat: np.ndarray, highest: float | None = None, side_px: int = 192
 ) -> np.ndarray:

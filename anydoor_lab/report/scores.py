@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from anydoor_lab.images import as_picture
 from anydoor_lab.report.caption import Caption
 from anydoor_lab.report.figures import compare_runs, save
 from anydoor_lab.report.sheets import Cell, grid
@@ -57,12 +58,11 @@ def without_singles(row: Mapping[str, Any]) -> dict[str, Any]:
 def result_row(result: Any) -> list[np.ndarray | Cell]:
     """Reference | scene with region | collage | result | ground truth of an evaluation `Result`."""
     pair, shown = result.pair, result.shown
-    collage = np.rint((shown.collage.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
-    truth = np.rint((shown.target.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
     place = shown.placement
     region = place.region.mask(place.scene_height, place.scene_width)
     emptied = pair.scene.copy()
     emptied[region] = 255 - (255 - emptied[region]) // 3
+    collage, truth = as_picture(shown.collage), as_picture(shown.target)
     return [pair.reference, Cell(emptied, region), collage, result.crop, truth]
 
 
