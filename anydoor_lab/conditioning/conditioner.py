@@ -13,7 +13,7 @@ from anydoor_lab.conditioning.augment import flip, jitter_light
 from anydoor_lab.conditioning.collage import Collage, high_frequency
 from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
 from anydoor_lab.conditioning.placement import Placement, crop_scene, place
-from anydoor_lab.conditioning.shape_mask import perturb_mask, shape_channel
+from anydoor_lab.conditioning.shape_mask import perturb_mask, roomy_box, shape_channel
 from anydoor_lab.images import padded_square, resized, resized_mask
 from anydoor_lab.pair import Pair
 
@@ -52,6 +52,8 @@ class Conditioner:
         remove_background: "Seg" of Table 3.
         collage: what of the object is stitched into the scene.
         box_probability: share of training samples whose shape mask is the box (Sec. 3.2).
+        box_slack: in training a box may be longer than the object by up to this share of one of
+            its sides (see `roomy_box`; the paper's boxes fit).
         flip_probability: of mirroring the reference in training.
         light_probability, light_strength: of changing the reference's light in training.
     """
@@ -64,6 +66,7 @@ class Conditioner:
     remove_background: bool = True
     collage: Collage = high_frequency
     box_probability: float = 0.3
+    box_slack: float = 0.0
     flip_probability: float = 0.0
     light_probability: float = 0.5
     light_strength: float = 0.2
@@ -92,6 +95,8 @@ class Conditioner:
         reference = jitter_light(reference, rng, self.light_probability, self.light_strength)
         reference, mask = flip(reference, mask, rng, self.flip_probability)
         as_box = bool(rng.random() < self.box_probability)
+        if as_box and self.box_slack:
+            pair = replace(pair, scene_mask=roomy_box(pair.scene_mask, self.box_slack, rng))
         placement = self._placement(pair)
         inside = pair.scene_mask[placement.crop.slices]
         outline = None if as_box else perturb_within_box(inside, rng)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from anydoor_lab.boxes import Box
 from anydoor_lab.images import resized_mask
 
 PERTURB_PX = 128
@@ -30,6 +31,22 @@ def perturb_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             grown = resized_mask(candidate, height, width)
             return grown if grown.any() else mask
     return mask
+
+
+def roomy_box(mask: np.ndarray, slack: float, rng: np.random.Generator) -> np.ndarray:
+    """The box of `mask` (H, W) bool as a filled region, higher or wider than the object.
+
+    One side, chosen at random, is up to `1 + slack` times as long, with the object in its middle
+    and as far as the picture has room: a box drawn by hand, or about another pose, has another
+    aspect ratio than the object.
+    """
+    box, (height, width) = Box.around(mask), mask.shape
+    share = rng.uniform(0, slack) / 2
+    if rng.random() < 0.5:
+        added = min(round(share * box.height), box.y1, height - box.y2)
+        return Box(box.y1 - added, box.y2 + added, box.x1, box.x2).mask(height, width)
+    added = min(round(share * box.width), box.x1, width - box.x2)
+    return Box(box.y1, box.y2, box.x1 - added, box.x2 + added).mask(height, width)
 
 
 def shape_channel(region: np.ndarray, padding: np.ndarray) -> np.ndarray:

@@ -41,12 +41,14 @@ class JointSamples:
     Args:
         frames: names the world; pairs are drawn anew.
         seed: decides every draw.
-        settings: keyword arguments of `Conditioner`.
+        settings: keyword arguments of `Conditioner`, and of the pipeline.
+        augmentation: keyword arguments of `Conditioner` for training.
         edge_px: side at which the HF map takes edges.
         collages: relative frequency by name.
         extractors: relative frequencies of `CHOICES`.
         remove_background: share of the samples whose id_image is cut out.
         variations: relative frequencies of the pairs' variations.
+        still_share: as of `PairStream`.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class JointSamples:
         *,
         seed: int,
         settings: dict[str, Any],
+        augmentation: dict[str, float],
         edge_px: int,
         collages: dict[str, float],
         extractors: Sequence[float],
         remove_background: float,
         variations: dict[str, float],
+        still_share: float,
         **_needed: Path,
     ) -> None:
         self.seed, self.remove_background = seed, remove_background
@@ -72,10 +76,12 @@ class JointSamples:
                 shown,
                 Conditioner(
                     **settings,
+                    **augmentation,
                     remove_background=cut_out,
                     collage=_collage(name, edge_px),
                 ),
                 seed,
+                still_share,
             )
             for name in self.names
             for cut_out in (False, True)
