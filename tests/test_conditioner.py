@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from anydoor_lab.boxes import Box
-from anydoor_lab.conditioning.collage import COLLAGES, empty
+from anydoor_lab.conditioning.collage import COLLAGES, empty, original
 from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning
 from anydoor_lab.conditioning.placement import crop_scene
 from anydoor_lab.data.world import World
@@ -161,6 +161,28 @@ def test_the_share_of_boxes_is_the_one_asked_for(pairs: list[Pair]) -> None:
         always = replace(CONDITIONER, box_probability=share)
         seen = [np.array_equal(trained(pairs[0], always, i).shape_mask, box) for i in range(20)]
         assert np.mean(seen) == share
+
+
+def test_in_a_roomy_box_a_stills_object_is_stitched_to_where_the_scene_has_it(
+    pairs: list[Pair],
+) -> None:
+    conditioner = replace(
+        CONDITIONER, collage=original, box_probability=1.0, box_slack=0.6, light_probability=0.0
+    )
+    larger = 0
+    for index, still in enumerate(pair.as_still() for pair in pairs):
+        made = trained(still, conditioner, index)
+        region, tight = made.placement.region, shown(still).placement.region
+        larger += region.height * region.width > 1.1 * tight.height * tight.width
+        mask = still.scene_mask[..., None].repeat(3, axis=2) * np.uint8(255)
+        seen = crop_scene(mask, made.placement)[..., 0] > 200
+        inside = cv2.erode(seen.astype(np.uint8), np.ones((5, 5))) > 0
+        away, moved = (
+            np.abs(collage - made.target)[:, inside].mean()
+            for collage in (made.collage, np.roll(made.collage, 4, axis=2))
+        )
+        assert away < 0.45 * moved
+    assert larger > len(pairs) / 3
 
 
 def test_a_mask_shape_hands_on_the_outline_and_a_box_shape_does_not() -> None:

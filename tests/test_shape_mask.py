@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.conditioner import perturb_within_box
-from anydoor_lab.conditioning.shape_mask import perturb_mask, shape_channel
+from anydoor_lab.conditioning.shape_mask import perturb_mask, roomy_box, shape_channel
 from anydoor_lab.draws import generator
 
 QUICK = settings(max_examples=50, deadline=None)
@@ -63,6 +63,34 @@ def test_thin_and_tiny_masks_are_perturbed_too(size: tuple[int, int]) -> None:
     mask = Box(20, 20 + size[0], 5, 5 + size[1]).mask(120, 120)
     for index in range(30):
         assert perturb_within_box(mask, generator(1, index, "shape")).any()
+
+
+@QUICK
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 10**6))
+def test_a_roomy_box_is_longer_in_one_direction_with_the_object_in_its_middle(
+    height: int, width: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    y, x = int(rng.integers(0, 61 - height)), int(rng.integers(0, 71 - width))
+    mask = np.zeros((60, 70), np.bool_)
+    mask[y : y + height, x : x + width] = np.eye(height, width, dtype=np.bool_)
+    mask[y + height - 1, x + width - 1] = True
+    box, region = Box.around(mask), roomy_box(mask, 0.5, rng)
+    roomy = Box.around(region)
+    assert region.sum() == roomy.height * roomy.width
+    assert roomy.height == box.height or roomy.width == box.width
+    assert roomy.height <= 1.5 * box.height + 1 and roomy.width <= 1.5 * box.width + 1
+    assert roomy.y1 + roomy.y2 == box.y1 + box.y2
+    assert roomy.x1 + roomy.x2 == box.x1 + box.x2
+
+
+def test_roomy_boxes_are_of_many_lengths_in_both_directions() -> None:
+    boxes = [Box.around(roomy_box(blob(), 0.5, generator(0, index, "box"))) for index in range(60)]
+    tight = Box.around(blob())
+    for side in ("height", "width"):
+        lengths = [getattr(box, side) / getattr(tight, side) for box in boxes]
+        assert len(set(lengths)) > 10 and max(lengths) > 1.35
+        assert 20 < sum(length == 1 for length in lengths) < 45
 
 
 def test_the_channel_is_one_in_the_region_and_minus_one_exactly_in_the_padding() -> None:
