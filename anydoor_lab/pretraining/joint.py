@@ -57,7 +57,7 @@ class JointSamples:
         *,
         seed: int,
         settings: dict[str, Any],
-        augmentation: dict[str, float],
+        augmentation: dict[str, Any],
         edge_px: int,
         collages: dict[str, float],
         extractors: Sequence[float],
