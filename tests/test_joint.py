@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
 
+from anydoor_lab.boxes import Box
 from anydoor_lab.configs import conf_dir, leaf
 from anydoor_lab.data.pool import PairPool
 from anydoor_lab.data.world import World
@@ -61,6 +62,21 @@ def test_a_joint_sample_depends_on_its_index_alone_and_every_extractor_gets_some
     for name in ("id_image", "collage", "target"):
         assert np.array_equal(first[name], again[name])
     assert {samples[index]["extractor"] for index in range(40)} == set(range(len(CHOICES)))
+
+
+def test_most_joint_samples_are_stills_and_many_stand_in_boxes_that_do_not_fit(
+    samples: JointSamples,
+) -> None:
+    seen = [samples[index] for index in range(120)]
+    stills = [sample["variation"] == "still" for sample in seen]
+    assert 0.8 < np.mean(stills) < 1
+    ratios = []
+    for region in (sample["shape_mask"][0] == 1 for sample in seen):
+        box = Box.around(region)
+        if region.sum() == box.height * box.width:
+            ratios.append(max(box.height, box.width) / min(box.height, box.width))
+    assert 0.4 < len(ratios) / len(seen) < 0.9
+    assert np.mean(np.array(ratios) > 1.4) > 0.1
 
 
 def test_each_sample_gets_its_own_extractors_tokens(placing: JointPlacing) -> None:
