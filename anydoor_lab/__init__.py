@@ -7,31 +7,81 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "AnyDoorPipeline": "anydoor_lab.pipeline",
-    "Box": "anydoor_lab.boxes",
-    "Conditioner": "anydoor_lab.conditioning.conditioner",
-    "Conditioning": "anydoor_lab.conditioning.conditioner",
-    "Pair": "anydoor_lab.pair",
-    "Placement": "anydoor_lab.conditioning.placement",
-    "UnusablePair": "anydoor_lab.pair",
-    "World": "anydoor_lab.data.world",
-    "build_pipeline": "anydoor_lab.loading",
-    "compose_config": "anydoor_lab.configs",
-    "crop_scene": "anydoor_lab.conditioning.placement",
-    "load_pipeline": "anydoor_lab.loading",
-    "paste_back": "anydoor_lab.conditioning.placement",
-    "read_image": "anydoor_lab.images",
-    "read_mask": "anydoor_lab.images",
+# Every public name and where it lives. Configs, saved pipelines and runs know these names only, so
+# that what stands behind them may move; tests/test_public_names.py freezes the list.
+HOMES = {
+    "AfterSweep": "compare:AfterSweep",
+    "AnyDoorMethod": "methods.anydoor:AnyDoorMethod",
+    "AnyDoorPipeline": "pipeline.anydoor:AnyDoorPipeline",
+    "AttributeReader": "metrics.attributes:AttributeReader",
+    "Autoencoding": "pretraining.vae:Autoencoding",
+    "BackgroundPsnr": "metrics.background:BackgroundPsnr",
+    "BackgroundSsim": "metrics.background:BackgroundSsim",
+    "Box": "structures.boxes:Box",
+    "CaptionContrast": "pretraining.captions:CaptionContrast",
+    "CaptionSamples": "pretraining.captions:CaptionSamples",
+    "ClipExtractor": "models.idx.clip:ClipExtractor",
+    "Conditioner": "conditioning.conditioner:Conditioner",
+    "Conditioning": "conditioning.conditioner:Conditioning",
+    "CopyPaste": "methods.copy_paste:CopyPaste",
+    "CropSamples": "pretraining.vae:CropSamples",
+    "DetailExtractor": "models.detail:DetailExtractor",
+    "Dinov2Extractor": "models.idx.dinov2:Dinov2Extractor",
+    "Folder": "data.readers.folder:Folder",
+    "InstanceContrast": "pretraining.contrast:InstanceContrast",
+    "JointPlacing": "pretraining.joint:JointPlacing",
+    "JointSamples": "pretraining.joint:JointSamples",
+    "LabelledSamples": "pretraining.labelled:LabelledSamples",
+    "LatentSamples": "pretraining.text_to_image:LatentSamples",
+    "LocalTracker": "runs.tracking:LocalTracker",
+    "LookSamples": "pretraining.contrast:LookSamples",
+    "Naming": "pretraining.labelled:Naming",
+    "Pair": "structures.pair:Pair",
+    "Photos": "data.readers.photos:Photos",
+    "Placement": "conditioning.placement:Placement",
+    "SilentTracker": "runs.tracking:SilentTracker",
+    "TextToImage": "pretraining.text_to_image:TextToImage",
+    "UnusablePair": "structures.checks:UnusablePair",
+    "Vgg16": "models.idx.vgg:Vgg16",
+    "VggExtractor": "models.idx.vgg:VggExtractor",
+    "VggNaming": "pretraining.labelled:VggNaming",
+    "WandbTracker": "runs.tracking:WandbTracker",
+    "World": "data.world.world:World",
+    "adaptive_timesteps": "diffusion.timesteps:adaptive_timesteps",
+    "attribute_accuracy": "metrics.attributes:attribute_accuracy",
+    "build_pipeline": "config.pipelines:build_pipeline",
+    "clip_score": "metrics.clip_score:clip_score",
+    "compose_config": "config.compose:compose_config",
+    "contrast_clip": "pretraining.captions:clip",
+    "contrast_dinov2": "pretraining.contrast:dinov2",
+    "crop_scene": "conditioning.placement:crop_scene",
+    "dino_score": "metrics.dino_score:dino_score",
+    "diversity": "metrics.diversity:diversity",
+    "empty_collage": "conditioning.collage:empty",
+    "high_frequency_collage": "conditioning.collage:high_frequency",
+    "joint_network": "pretraining.joint:joint_network",
+    "load_pipeline": "config.pipelines:load_pipeline",
+    "noise_collage": "conditioning.collage:noise",
+    "original_collage": "conditioning.collage:original",
+    "paste_back": "conditioning.placement:paste_back",
+    "read_image": "structures.images:read_image",
+    "read_mask": "structures.images:read_mask",
+    "shuffle_collage": "conditioning.collage:shuffle",
+    "uniform_timesteps": "diffusion.timesteps:uniform_timesteps",
 }
-__all__ = sorted(_HOMES)
+# diffusers asks the package of a saved pipeline's component for the kinds it knows how to load
+_KINDS = {"ModelMixin": "diffusers"}
+__all__ = sorted(HOMES)
 
 
 def __getattr__(name: str) -> Any:
     """The public names, imported on first use so that `import anydoor_lab` stays light."""
-    if name not in _HOMES:
+    if name in _KINDS:
+        return getattr(import_module(_KINDS[name]), name)
+    if name not in HOMES:
         raise AttributeError(f"module 'anydoor_lab' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    module, own_name = HOMES[name].split(":")
+    return getattr(import_module(f"anydoor_lab.{module}"), own_name)
 
 
 def __dir__() -> list[str]:

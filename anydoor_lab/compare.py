@@ -11,8 +11,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from anydoor_lab.configs import door
-from anydoor_lab.runs import SCORES, read_facts, read_scores
+from anydoor_lab.config.door import door
+from anydoor_lab.runs.folder import SCORES, read_facts, read_scores
 
 
 @door("compare")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from anydoor_lab.configs import door
-from anydoor_lab.pair import check_choice
+from anydoor_lab.config.door import door
+from anydoor_lab.structures.checks import check_choice
 
 if TYPE_CHECKING:
     from anydoor_lab.models.official.checkpoint import Component
@@ -61,7 +61,7 @@ def to_folder(path: Path, out: Path, cfg: DictConfig) -> None:
 
 def _save_index(parts: list[Component], scheduler: Any, folder: Path, cfg: DictConfig) -> None:
     """The pipeline's own config, with the released way of showing pairs."""
-    from anydoor_lab.pipeline import AnyDoorPipeline
+    from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
     AnyDoorPipeline(
         **{component.name: component.network for component in parts},

@@ -13,8 +13,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
-from anydoor_lab.configs import conf_dir, door
-from anydoor_lab.provenance import available_memory
+from anydoor_lab.config.door import door
+from anydoor_lab.runs.provenance import available_memory
+from anydoor_lab.structures.names import conf_dir
 
 NEEDED = "tiny"
 """The scale that must run: its networks are inside the package."""
@@ -103,25 +104,19 @@ def weight_rows() -> Iterator[tuple[str, str, str, str]]:
 
 def networks(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...], str]]:
     """(name, source, parts of its folder, the command that needs it) of a conf/model file."""
+    from anydoor_lab.models.idx.table import id_choices
+
     own = "" if model["name"] == NEEDED else f" model={model['name']}"
     vae = model["base"] if model["vae"] == "${model.base}" else model["vae"]
     yield "base", model["base"], ("unet", "scheduler"), f"train{own} init=base"
     yield "vae", vae, (model["vae_subfolder"] or "",), f"train{own}"
+    choices = id_choices().values()
     for name, source in model["encoders"].items():
-        choices = ",".join(sorted(file.stem for file in idx_files(name)))
-        yield name, source, ("",), f"train{own} idx={choices}"
+        around = ",".join(sorted(choice.name for choice in choices if choice.encoder == name))
+        yield name, source, ("",), f"train{own} idx={around}"
     for name, source in model["judges"].items():
         if source:
             yield f"judge {name}", source, ("",), f"scores of train and evaluate{own}"
-
-
-def idx_files(encoder: str) -> Iterator[Path]:
-    """The files of conf/idx that take this encoder, directly or through another file."""
-    files = sorted((conf_dir() / "idx").glob("*.yaml"))
-    for path in files:
-        text = path.read_text()
-        if f"${{model.encoders.{encoder}}}" in text or f"defaults: [{encoder}," in text:
-            yield path
 
 
 def where(source: Any, folder: Path) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from anydoor_lab.configs import door, output_folder
+from anydoor_lab.config.compose import output_folder
+from anydoor_lab.config.door import door
 
 RUNS_OWN = ("model", "data", "data_seed", "eval")
 
@@ -16,23 +17,34 @@ RUNS_OWN = ("model", "data", "data_seed", "eval")
 @door("evaluate")
 def main(cfg: DictConfig) -> None:
     """Score a run's weights, or the embedded network's, on held-out pairs of `data`."""
-    from anydoor_lab import loading
-    from anydoor_lab.runs import SCORES
-    from anydoor_lab.scoring import Bench
+    from anydoor_lab.config import assemble, pipelines
+    from anydoor_lab.runs.folder import SCORES
 
     folder = output_folder()
     if (folder / SCORES).exists() and not cfg.overwrite:
         raise FileExistsError(f"{folder} holds scores already; add overwrite=true")
-    pipeline = loading.place(loading.load_pipeline(cfg.run or loading.EMBEDDED), cfg.device)
-    bench = Bench(as_the_run(cfg, list(HydraConfig.get().overrides.task)))
-    row, results = bench.score(pipeline, Path(cfg.run).name if cfg.run else "embedded")
+    pipeline = None
+    if assemble.needs_pipeline(cfg.method):
+        pipeline = pipelines.load_pipeline(cfg.run or pipelines.EMBEDDED)
+        pipelines.place(pipeline, cfg.device)
+    chosen = as_the_run(cfg, list(HydraConfig.get().overrides.task))
+    bench = assemble.build_bench(chosen)
+    row, results = bench.score(assemble.build_method(chosen.method, pipeline), row_name(cfg))
     bench.report([row, *bench.anchors()], results, folder)
+
+
+def row_name(cfg: DictConfig) -> str:
+    """What the row of a model is called: its run, the embedded network, or another method."""
+    method = HydraConfig.get().runtime.choices.get("method")
+    if method != "anydoor":
+        return str(method)
+    return Path(cfg.run).name if cfg.run else "embedded"
 
 
 def as_the_run(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The config with the run's own scale, data and way of scoring, but for what the command
     overrides."""
-    from anydoor_lab.runs import CONFIG, read_config
+    from anydoor_lab.runs.folder import CONFIG, read_config
 
     if not cfg.run or not (Path(cfg.run) / CONFIG).is_file():
         return cfg

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from anydoor_lab.configs import door
-from anydoor_lab.pair import check_choice
+from anydoor_lab.config.door import door
+from anydoor_lab.structures.checks import check_choice
 
 
 @door("export")
@@ -17,7 +17,7 @@ def main(cfg: DictConfig) -> None:
     or only its LoRA adapters."""
     import torch
 
-    from anydoor_lab import loading
+    from anydoor_lab.config import pipelines
     from anydoor_lab.models.lora import merge_adapters
 
     out = Path(cfg.out)
@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     check_choice("layout", cfg.layout, ("pipeline", "lora"))
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another out=")
-    pipeline = loading.load_pipeline(cfg.run)
+    pipeline = pipelines.load_pipeline(cfg.run)
     dtype = torch.float16 if cfg.precision == "fp16" else torch.float32
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)

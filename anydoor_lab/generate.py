@@ -7,9 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from anydoor_lab.configs import door
-from anydoor_lab.images import has_alpha, read_image, read_mask, write_png
-from anydoor_lab.pair import Pair, checked_box
+from anydoor_lab.config.door import door
+from anydoor_lab.pipeline.inputs import checked_box
+from anydoor_lab.structures.images import has_alpha, read_image, read_mask, write_png
+from anydoor_lab.structures.pair import Pair
 
 
 @door("generate")
@@ -20,17 +21,17 @@ def main(cfg: DictConfig) -> None:
         refuse_existing(outputs)
     pair = read_pair(cfg)
 
-    from anydoor_lab import loading
+    from anydoor_lab.config import pipelines
     from anydoor_lab.diffusion.presets import PRESETS
 
-    loading.silence_libraries()
-    source = cfg.run or loading.EMBEDDED
-    pipeline = loading.load_pipeline(source)
+    pipelines.silence_libraries()
+    source = cfg.run or pipelines.EMBEDDED
+    pipeline = pipelines.load_pipeline(source)
     if cfg.get("idx"):
-        loading.need_extractor(pipeline, source, cfg.idx)
+        pipelines.need_extractor(pipeline, source, cfg.idx)
     if cfg.lora:
         pipeline.load_lora_weights(cfg.lora)
-    pipeline = loading.place(pipeline, cfg.device)
+    pipeline = pipelines.place(pipeline, cfg.device)
     names = ("num_proposals", "num_inference_steps", "guidance_scale", "seed", "blend", "preset")
     placed = pipeline(
         pair.reference,
@@ -38,12 +39,12 @@ def main(cfg: DictConfig) -> None:
         reference_mask=pair.reference_mask,
         scene_mask=pair.scene_mask,
         shape=cfg.shape or ("mask" if cfg.mask else "box"),
-        collage=loading.collage_name(cfg) if cfg.get("collage") else None,
+        collage=pipelines.chosen_collage(cfg) if cfg.get("collage") else None,
         output_type="np",
         **{name: cfg[name] for name in names},
     )
     if cfg.preset != "exact":
-        cost = loading.preset_cost(source, cfg.preset)
+        cost = pipelines.preset_cost(source, cfg.preset)
         print(f"preset   {cfg.preset}: {PRESETS[cfg.preset].says}; {cost}")
     for path, image in zip(outputs, placed.images, strict=True):
         write_png(path, image)

@@ -6,18 +6,18 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from anydoor_lab.configs import door, leaf, plain
-from anydoor_lab.provenance import commit
+from anydoor_lab.config.compose import leaf, plain
+from anydoor_lab.config.door import door
+from anydoor_lab.runs.provenance import commit
 
 if TYPE_CHECKING:
-    from anydoor_lab.pretraining.pool import FramePool
-    from anydoor_lab.training import FitSettings, Progress, TrainingState
+    from anydoor_lab.pretraining.frames import FramePool
+    from anydoor_lab.training.fit import FitSettings, Progress, TrainingState
 
 
 @door("pretrain")
@@ -49,7 +49,7 @@ def pretrain(cfg: DictConfig) -> Path:
     from accelerate import Accelerator
 
     from anydoor_lab.pretraining.folders import CARD, round_to_half, write_card
-    from anydoor_lab.training import FitSettings, start
+    from anydoor_lab.training.fit import FitSettings, start
 
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
@@ -86,7 +86,7 @@ def _filled(cfg: DictConfig, split: str) -> FramePool:
     """The pool of frames of one split, drawn now unless its file is there."""
     from tqdm import tqdm
 
-    from anydoor_lab.pretraining.pool import FramePool
+    from anydoor_lab.pretraining.frames import FramePool
 
     pool = FramePool(
         leaf(cfg.world)(split=split), cfg.entries[split], cfg.pool_seed, Path(cfg.pool)
@@ -134,8 +134,8 @@ def _trained(
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     """Train to the end, from the newest checkpoint where there is one; the card's `facts`."""
-    from anydoor_lab.checkpoint import newest_checkpoint
-    from anydoor_lab.training import fit
+    from anydoor_lab.training.checkpoint import newest_checkpoint
+    from anydoor_lab.training.fit import fit
 
     folder = Path(cfg.out) / f"{cfg.part.name}.training"
     found = newest_checkpoint(folder)
@@ -198,16 +198,17 @@ def _facts(cfg: DictConfig) -> dict[str, Any]:
 def _benched(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """The scores of a placing network on held-out pairs, as `evaluate` writes them, with each
     preset."""
+    from anydoor_lab.config.assemble import build_bench
+    from anydoor_lab.config.pipelines import load_pipeline
     from anydoor_lab.diffusion.presets import PRESETS
-    from anydoor_lab.loading import load_pipeline
+    from anydoor_lab.methods.anydoor import AnyDoorMethod
     from anydoor_lab.report.scores import without_singles
-    from anydoor_lab.scoring import Bench
 
-    bench = Bench(_evaluation(cfg.part.bench))
-    pipeline, settings, measured = load_pipeline(folder), bench.settings, []
+    bench = build_bench(_evaluation(cfg.part.bench))
+    pipeline, measured = load_pipeline(folder), []
     for preset in reversed(PRESETS):  # the table's last model is the one it stands for
-        bench.settings = replace(settings, preset=preset)
-        row, results = bench.score(pipeline, cfg.part.name)
+        method = AnyDoorMethod(pipeline, bench.settings.shape, preset)
+        row, results = bench.score(method, cfg.part.name)
         measured.append(row)
     target = Path(cfg.out) / f"{cfg.part.name}.scores"
     scores = bench.report([*measured, *bench.anchors()], results, target)
@@ -222,7 +223,7 @@ def _evaluation(settings: DictConfig) -> DictConfig:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from anydoor_lab.configs import conf_dir
+    from anydoor_lab.structures.names import conf_dir
 
     overrides = [f"eval.{name}={value}" for name, value in plain(settings).items()]
     with ExitStack() as stack:
@@ -232,7 +233,7 @@ def _evaluation(settings: DictConfig) -> DictConfig:
 
 
 def _draw(cfg: DictConfig, objective: Any, samples: Any) -> Path:
-    from anydoor_lab.images import write_png
+    from anydoor_lab.structures.images import write_png
 
     path = Path(cfg.out) / f"{cfg.part.name}.png"
     write_png(path, objective.picture(samples))

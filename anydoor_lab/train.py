@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from anydoor_lab.configs import door, output_folder, plain
-from anydoor_lab.files import write_whole
-from anydoor_lab.images import read_image
-from anydoor_lab.runs import BEFORE, GRID, read_facts
+from anydoor_lab.config.compose import output_folder, plain
+from anydoor_lab.config.door import door
+from anydoor_lab.runs.folder import BEFORE, GRID, Run, read_facts, read_scores
+from anydoor_lab.structures.files import write_whole
+from anydoor_lab.structures.images import read_image
 
 if TYPE_CHECKING:
-    from anydoor_lab.checkpoint import Checkpoint
-    from anydoor_lab.pipeline import AnyDoorPipeline
-    from anydoor_lab.runs import Run
-    from anydoor_lab.scoring import Bench
-    from anydoor_lab.stream import PairStream
-    from anydoor_lab.tracking import Tracker
-    from anydoor_lab.training import FitSettings, Progress, TrainingState
+    from anydoor_lab.config.assemble import Training
+    from anydoor_lab.evaluation.generate import Generate
+    from anydoor_lab.report.bench import Bench
+    from anydoor_lab.runs.tracking import RunFacts, Tracker
+    from anydoor_lab.training.checkpoint import Checkpoint
+    from anydoor_lab.training.fit import Progress, TrainingState
 
 
 @door("train")
 def main(cfg: DictConfig) -> None:
     """Train, score before and after on held-out pairs, and say where everything is."""
-    from anydoor_lab.runs import Run
-
     run = Run(output_folder(), plain(cfg))
     if run.finished and cfg.train.resume == "auto":
         run.claim(fresh=False, overwrite=False)
@@ -39,170 +38,176 @@ def main(cfg: DictConfig) -> None:
 
 def train(cfg: DictConfig, run: Run) -> None:
     """A run from its first or next step to its scores."""
-    from accelerate.utils import set_seed
+    from anydoor_lab.config import assemble
+    from anydoor_lab.config.pipelines import check_frozen
 
-    from anydoor_lab import assemble, loading
-    from anydoor_lab.training import start
-
-    set_seed(cfg.seed)
-    accelerator = assemble.build_accelerator(cfg)
-    settings = assemble.build_fit_settings(cfg)
-    checkpoint = find_checkpoint(cfg, run)
-    pipeline = loading.build_pipeline(cfg)
-    stream = assemble.build_stream(cfg, pipeline)
-    objective = assemble.build_objective(cfg, pipeline).to(accelerator.device)
+    checkpoint = find_checkpoint(cfg.train.resume, run)
+    training = assemble.build_training(cfg)
     if checkpoint:
-        loading.check_frozen(pipeline.model, checkpoint)
-    accelerator.print(assemble.memory_plan(cfg, pipeline, accelerator))
-    state = start(objective, settings, accelerator)
-    Session(cfg, run, pipeline, state, settings).run_through(stream, checkpoint)
+        check_frozen(training.pipeline.model, checkpoint)
+    bench = assemble.build_bench(cfg)
+    method = assemble.build_method(cfg.method, training.pipeline)
+    trainer = Trainer(run, training, bench, method, cfg.train.sample_every)
+    if trainer.leading:
+        run.claim(fresh=cfg.train.resume != "auto", overwrite=cfg.overwrite)
+        trainer.note_data()
+    tracker = assemble.build_tracker(cfg, run_facts(run, checkpoint)) if trainer.leading else None
+    trainer.run_through(checkpoint, tracker)
 
 
-class Session:
-    """One process's share of a run: the loop's consumer. Only the first process scores and writes
-    anything but its share of the gradient."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Trainer:
+    """One process's share of a run: the consumer of the loop's steps. All processes train and
+    score their share; the first one writes."""
 
-    def __init__(
-        self,
-        cfg: DictConfig,
-        run: Run,
-        pipeline: AnyDoorPipeline,
-        state: TrainingState,
-        settings: FitSettings,
-    ) -> None:
-        self.cfg, self.run, self.pipeline = cfg, run, pipeline
-        self.state, self.settings = state, settings
-        self.leading = state.accelerator.is_main_process
+    run: Run
+    training: Training
+    bench: Bench
+    method: Generate
+    sample_every: int
 
-    def run_through(self, stream: PairStream, checkpoint: Checkpoint | None) -> None:
-        """Score, train, score again, report."""
-        from anydoor_lab import loading
-        from anydoor_lab.scoring import Bench
-        from anydoor_lab.training import fit
+    @property
+    def leading(self) -> bool:
+        """Whether this process writes the run's folder."""
+        return self.training.accelerator.is_main_process
 
-        bench = Bench(self.cfg) if self.leading else None
-        if bench:
-            self.claim(stream)
-        before = self.score_before(bench) if bench else {}
-        if checkpoint:
-            self.state.restore(checkpoint)
-            self.state.accelerator.print(f"resuming {checkpoint.path} at step {checkpoint.step}")
-        tracker = make_tracker(self.cfg, self.run, self.state.step) if self.leading else None
-        facts = {"frozen": loading.frozen_fingerprint(self.pipeline.model)}
-        steps = fit(self.state, stream, self.settings, self.run.checkpoints, facts)
-        self.follow(steps, bench, tracker)
-        if bench and tracker:
-            self.conclude(before, bench, tracker)
-
-    def claim(self, stream: PairStream) -> None:
-        """Take the folder, now that everything has been built, and say what the data are."""
+    def note_data(self) -> None:
+        """Say in `run.json` and on the screen what the data are."""
         from hydra.core.hydra_config import HydraConfig
 
-        fresh = self.cfg.train.resume != "auto"
-        self.run.claim(fresh=fresh, overwrite=self.cfg.overwrite)
-        note = getattr(stream.source, "note", "")
-        data = f"{stream.source.counts}; {note}" if note else str(stream.source.counts)
-        processes = self.state.accelerator.num_processes
+        source = self.training.samples.source
+        note = getattr(source, "note", "")
+        data = f"{source.counts}; {note}" if note else str(source.counts)
+        processes = self.training.accelerator.num_processes
         overrides = list(HydraConfig.get().overrides.task)
-        self.run.note(overrides=overrides, seed=self.cfg.seed, data=data, processes=processes)
+        seed = self.training.settings.seed
+        self.run.note(overrides=overrides, seed=seed, data=data, processes=processes)
         print(f"data     {data}")
 
-    def score_before(self, bench: Bench) -> dict[str, Any]:
+    def run_through(self, checkpoint: Checkpoint | None, tracker: Tracker | None) -> None:
+        """Score, train, score again, report."""
+        from anydoor_lab.config.pipelines import frozen_fingerprint
+        from anydoor_lab.training.fit import fit, start
+
+        training = self.training
+        state = start(training.objective, training.settings, training.accelerator)
+        before = self.score_before()
+        if checkpoint:
+            state.restore(checkpoint)
+            training.accelerator.print(f"resuming {checkpoint.path} at step {checkpoint.step}")
+        facts = {"frozen": frozen_fingerprint(training.pipeline.model)}
+        steps = fit(state, training.samples, training.settings, self.run.checkpoints, facts)
+        self.follow(steps, state, tracker)
+        with state.averaged():
+            after, results = self.bench.score(self.method, "after training")
+        if tracker:
+            scores = self.bench.report(
+                [before, after, *self.bench.anchors()], results, self.run.folder
+            )
+            self.conclude(scores, after, state, tracker)
+
+    def score_before(self) -> dict[str, Any]:
         """The row of the weights the run began with, scored once and kept in its folder."""
+        from accelerate.utils import broadcast_object_list
+
         path = self.run.folder / BEFORE
-        if path.is_file():
-            return json.loads(path.read_text())
-        row = bench.score(self.pipeline, "before training")[0]
-        write_whole(path, json.dumps(row))
+        known = [json.loads(path.read_text()) if self.leading and path.is_file() else None]
+        row: dict[str, Any] | None = broadcast_object_list(known)[0]
+        if row is None:
+            row = self.bench.score(self.method, "before training")[0]
+            if self.leading:
+                write_whole(path, json.dumps(row))
         return row
 
-    def conclude(self, before: dict[str, Any], bench: Bench, tracker: Tracker) -> None:
-        """Score the averaged weights, write what there is to look at, and say where it is."""
-        with self.state.averaged():
-            after, results = bench.score(self.pipeline, "after training")
-        scores = bench.report([before, after, *bench.anchors()], results, self.run.folder)
-        caption = f"{bench.scale}, after training, held-out pairs, seed {bench.settings.seed}"
-        tracker.show(self.state.step, "final", read_image(self.run.folder / GRID), caption)
-        draw_loss(self.run, scores)
-        if self.state.rejected:
-            self.run.note(**read_facts(self.run.folder), passed_over=dict(self.state.rejected))
-            print(f"passed over while training: {dict(self.state.rejected)}")
-        tracker.finish({f"final/{k}": v for k, v in after.items() if isinstance(v, float)})
-        print(f"weights  {self.run.checkpoints}\nrun      {self.run.folder}")
-
-    def follow(self, steps: Iterable[Progress], bench: Any | None, tracker: Tracker | None) -> None:
+    def follow(
+        self, steps: Iterable[Progress], state: TrainingState, tracker: Tracker | None
+    ) -> None:
         """Take the steps of the loop: progress bar, numbers, samples at fixed seeds."""
         from tqdm import tqdm
 
-        batch = self.settings.batch_size
+        settings = self.training.settings
+        batch = settings.batch_size
         bar = tqdm(
-            total=self.settings.steps * batch, initial=self.state.step * batch,
+            total=settings.steps * batch, initial=state.step * batch,
             desc="training", unit="sample", disable=not self.leading,
         )  # fmt: skip
         for progress in steps:
             bar.update(batch)
-            if tracker is None or bench is None:
+            if tracker is None:
                 continue
             if progress.metrics:
                 bar.set_postfix(loss=f"{progress.metrics['loss']:.4f}")
                 tracker.log(progress.step, {"samples": progress.samples, **progress.metrics})
-            if progress.step % self.cfg.train.sample_every == 0:
-                self.show_samples(progress.step, bench, tracker)
+            if progress.step % self.sample_every == 0:
+                self.show_samples(progress.step, state, tracker)
         bar.close()
 
-    def show_samples(self, step: int, bench: Bench, tracker: Tracker) -> None:
+    def show_samples(self, step: int, state: TrainingState, tracker: Tracker) -> None:
         """A sheet of the same held-out pairs and seeds at every call."""
-        from anydoor_lab.evaluation import generate_results
+        from anydoor_lab.evaluation.generate import results_of
         from anydoor_lab.report.scores import HEADERS, result_row
         from anydoor_lab.report.sheets import sheet
 
-        with self.state.averaged():
-            results = next(generate_results(self.pipeline, bench.pairs[:4], bench.settings))
+        first = range(min(4, len(self.bench.pairs)))
+        with state.averaged():
+            results = results_of(self.method, self.bench.pairs, first, self.bench.settings)
         image = sheet([result_row(result) for result in results], side_px=128)
-        caption = f"{bench.scale}, step {step}: {' | '.join(HEADERS)}"
+        caption = f"{self.bench.scale}, step {step}: {' | '.join(HEADERS)}"
         tracker.show(step, "held_out", image, caption)
 
+    def conclude(
+        self, scores: dict[str, Any], row: dict[str, Any], state: TrainingState, tracker: Tracker
+    ) -> None:
+        """Hand the final scores on, draw the losses, and say where everything is."""
+        seed = self.bench.settings.seed
+        caption = f"{self.bench.scale}, after training, held-out pairs, seed {seed}"
+        tracker.show(state.step, "final", read_image(self.run.folder / GRID), caption)
+        draw_loss(self.run, scores)
+        if state.rejected:
+            self.run.note(**read_facts(self.run.folder), passed_over=dict(state.rejected))
+            print(f"passed over while training: {dict(state.rejected)}")
+        tracker.finish({f"final/{k}": v for k, v in row.items() if isinstance(v, float)})
+        print(f"weights  {self.run.checkpoints}\nrun      {self.run.folder}")
 
-def find_checkpoint(cfg: DictConfig, run: Run) -> Checkpoint | None:
+
+def find_checkpoint(resume: str, run: Run) -> Checkpoint | None:
     """What to go on from: `train.resume` is auto, never, or the path of a checkpoint.
 
     Raises:
         ValueError: the path holds no valid checkpoint.
     """
-    from anydoor_lab.checkpoint import load_checkpoint, newest_checkpoint
+    from anydoor_lab.training.checkpoint import load_checkpoint, newest_checkpoint
 
-    if cfg.train.resume == "never":
+    if resume == "never":
         return None
-    if cfg.train.resume == "auto":
+    if resume == "auto":
         return newest_checkpoint(run.checkpoints)
-    return load_checkpoint(Path(cfg.train.resume))
+    return load_checkpoint(Path(resume))
 
 
-def make_tracker(cfg: DictConfig, run: Run, first_step: int) -> Tracker:
-    """The chosen tracker, told how to file this run."""
+def run_facts(run: Run, checkpoint: Checkpoint | None) -> RunFacts:
+    """What a tracker is told to file this run by."""
     from hydra.core.hydra_config import HydraConfig
 
-    from anydoor_lab import assemble
-    from anydoor_lab.tracking import RunFacts
+    from anydoor_lab.runs.tracking import RunFacts
 
     job = HydraConfig.get()
     sweep = Path(job.sweep.dir).name if job.mode and job.mode.name == "MULTIRUN" else ""
-    facts = RunFacts(
+    return RunFacts(
         folder=run.folder,
         name=run.folder.name,
         group=str(job.runtime.choices.get("experiment") or "") or sweep or "train",
         tags=[text[:64] for text in job.overrides.task],
         config={**run.config, **read_facts(run.folder)},
-        first_step=first_step,
+        first_step=checkpoint.step if checkpoint else 0,
     )
-    return assemble.build_tracker(cfg, facts)
 
 
 def draw_loss(run: Run, scores: dict[str, Any]) -> None:
     """The loss curves of the run, beside its scores; nothing where no numbers were kept."""
     from anydoor_lab.report.figures import loss_curves, save
     from anydoor_lab.report.scores import caption_of
-    from anydoor_lab.tracking import read_metrics
+    from anydoor_lab.runs.tracking import read_metrics
 
     records = read_metrics(run.folder)
     if records:
@@ -213,7 +218,6 @@ def draw_loss(run: Run, scores: dict[str, Any]) -> None:
 def show_finished(run: Run) -> None:
     """Say what a finished run found, and where."""
     from anydoor_lab.report.scores import score_table
-    from anydoor_lab.runs import read_scores
 
     print(score_table(read_scores(run.folder)).terminal())
     print(f"{run.folder} is finished; train it again with train.resume=never overwrite=true")

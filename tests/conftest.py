@@ -11,7 +11,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers of pytest are the parallelism
 
 if TYPE_CHECKING:
-    from anydoor_lab.pipeline import AnyDoorPipeline
+    from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +39,7 @@ def cutouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import numpy as np
 
     from anydoor_lab.data.world import World
-    from anydoor_lab.images import write_png
+    from anydoor_lab.structures.images import write_png
 
     folder = tmp_path_factory.mktemp("cutouts")
     for index in range(6):

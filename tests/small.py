@@ -16,11 +16,11 @@ from torch.utils.data import default_collate
 from anydoor_lab.diffusion.loss import DiffusionLoss
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import TimestepSampler, adaptive_timesteps
-from anydoor_lab.draws import generator
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.idx.dinov2 import Dinov2Extractor
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.structures.rng import rng_for
 
 VARIATIONS = ("still", "video", "multiview")
 
@@ -67,7 +67,7 @@ class RandomSamples:
     side: int = 32
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        rng = generator(0, index, "sample")
+        rng = rng_for(0, index, "sample")
         region = np.zeros((1, self.side, self.side), np.float32)
         region[:, 8:24, 12:20] = 1
         return {

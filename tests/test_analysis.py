@@ -20,16 +20,16 @@ from anydoor_lab.analysis import (
 )
 from anydoor_lab.data.world import World
 from anydoor_lab.diffusion.timesteps import adaptive_timesteps, uniform_timesteps
-from anydoor_lab.draws import generator
 from anydoor_lab.models.idx.clip import ClipExtractor
 from anydoor_lab.models.idx.vgg import VggExtractor
+from anydoor_lab.structures.rng import rng_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from anydoor_lab.conditioning.conditioner import Conditioning
     from anydoor_lab.diffusion.guidance import Prepared
-    from anydoor_lab.pipeline import AnyDoorPipeline
+    from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
 STEPS = 4
 WORLD = World(split="held_out", variations={"video": 1})
@@ -40,7 +40,7 @@ def shown(pipeline: AnyDoorPipeline) -> list[Conditioning]:
     """Two objects in one scene."""
     pairs = features.moving_pairs(WORLD, 2)
     other = replace(pairs[0], reference=pairs[1].reference, reference_mask=pairs[1].reference_mask)
-    rng = generator(0, 0, "collage")
+    rng = rng_for(0, 0, "collage")
     return [pipeline.conditioner().condition(pair, rng) for pair in (pairs[0], other)]
 
 
@@ -148,7 +148,7 @@ def test_swapping_takes_tokens_here_and_the_hint_there(prepared: list[Prepared])
 
 
 def test_decided_shares_are_zero_at_the_first_result_and_one_at_the_last() -> None:
-    drawn = generator(0, 0, "crops").integers(0, 256, (2, 3, 32, 32, 3), np.uint8)
+    drawn = rng_for(0, 0, "crops").integers(0, 256, (2, 3, 32, 32, 3), np.uint8)
     shares = swapping.decided_shares(np.stack([drawn[0], drawn[0], drawn[1]]))
     assert set(shares) == {"structure", "details", "colour"}
     for share in shares.values():
@@ -191,7 +191,7 @@ def test_frames_are_the_two_photos_of_each_object_with_or_without_background() -
 
 
 def test_retrieval_counts_queries_that_find_their_own_second_frame() -> None:
-    rng = generator(0, 0, "features")
+    rng = rng_for(0, 0, "features")
     queries = rng.standard_normal((20, 5, 8)).astype(np.float32)
     queries /= np.linalg.norm(queries, axis=2, keepdims=True)
     for compared in ("global", "pooled", "tokens"):

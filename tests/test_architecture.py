@@ -75,7 +75,7 @@ def test_importing_the_package_does_not_import_torch() -> None:
     [
         (
             "models/unet.py",
-            "from anydoor_lab.pipeline import AnyDoorPipeline",
+            "from anydoor_lab.pipeline.anydoor import AnyDoorPipeline",
             "models/unet.py (floor 2) imports pipeline.AnyDoorPipeline (floor 3)",
         ),
         ("models/unet.py", "from ..diffusion import loss", "imports diffusion.loss (floor 2)"),
@@ -95,8 +95,11 @@ def test_an_import_that_does_not_go_down_is_found(path: str, source: str, says: 
     [
         ("models/unet.py", "from anydoor_lab.models.idx import vgg\nfrom . import vae"),
         ("train.py", "from anydoor_lab import assemble, configs, training\nimport torchmetrics"),
-        ("data/index.py", "from anydoor_lab import Pair, draws\nfrom anydoor_lab.pair import Pair"),
-        ("__init__.py", "from anydoor_lab.pipeline import AnyDoorPipeline"),
+        (
+            "data/index.py",
+            "from anydoor_lab import Pair, draws\nfrom anydoor_lab.structures.pair import Pair",
+        ),
+        ("__init__.py", "from anydoor_lab.pipeline.anydoor import AnyDoorPipeline"),
     ],
 )
 def test_an_import_that_goes_down_is_left_alone(path: str, source: str) -> None:

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anydoor_lab.checkpoint import (
+from anydoor_lab.training.checkpoint import (
     hash_tensors,
     load_checkpoint,
     load_named,
@@ -139,7 +139,7 @@ def test_what_a_killed_process_left_behind_is_ignored_and_later_cleared(tmp_path
 FULL_DISK = """
 import resource, signal, sys, torch
 from pathlib import Path
-from anydoor_lab.checkpoint import save_checkpoint
+from anydoor_lab.training.checkpoint import save_checkpoint
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 save_checkpoint(Path(sys.argv[1]), 20, {"small": {"a": torch.ones(9)},

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 
-from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.collage import (
     COLLAGES,
     empty,
@@ -19,7 +18,8 @@ from anydoor_lab.conditioning.collage import (
     shuffle,
 )
 from anydoor_lab.conditioning.conditioner import stitch
-from anydoor_lab.draws import generator
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.rng import rng_for
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "parity" / "official_tiny" / "preprocess"
 
@@ -36,7 +36,7 @@ def photo(height: int = 64, width: int = 48) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draws() -> np.random.Generator:
-    return generator(0, 0, "collage")
+    return rng_for(0, 0, "collage")
 
 
 @pytest.mark.parametrize("name", COLLAGES)
@@ -74,7 +74,7 @@ def test_none_is_all_zero_and_original_is_the_object() -> None:
 def test_noise_follows_its_rng_and_lies_between_object_and_noise() -> None:
     picture, mask = photo(128, 128)
     assert not np.array_equal(
-        noise(picture, mask, draws()), noise(picture, mask, generator(0, 1, "collage"))
+        noise(picture, mask, draws()), noise(picture, mask, rng_for(0, 1, "collage"))
     )
     none = noise(picture, mask, draws(), level=0.0)[mask].astype(int)
     assert np.abs(none - picture[mask]).max() <= 1

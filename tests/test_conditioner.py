@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.collage import COLLAGES, empty, original
 from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning
 from anydoor_lab.conditioning.placement import crop_scene
 from anydoor_lab.data.world import World
-from anydoor_lab.draws import generator
-from anydoor_lab.pair import Pair
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.pair import Pair
+from anydoor_lab.structures.rng import rng_for
 
 CONDITIONER = Conditioner(resolution=64, id_size=56)
 ARRAYS = ("id_image", "collage", "shape_mask", "target")
@@ -23,15 +23,15 @@ ARRAYS = ("id_image", "collage", "shape_mask", "target")
 @pytest.fixture(scope="module")
 def pairs() -> list[Pair]:
     world = World(size_px=96)
-    return [world.pair(index, generator(0, index, "pair")) for index in range(12)]
+    return [world.pair(index, rng_for(0, index, "pair")) for index in range(12)]
 
 
 def shown(pair: Pair, conditioner: Conditioner = CONDITIONER, **options: str) -> Conditioning:
-    return conditioner.condition(pair, generator(0, 0, "shown"), **options)  # type: ignore
+    return conditioner.condition(pair, rng_for(0, 0, "shown"), **options)  # type: ignore
 
 
 def trained(pair: Pair, conditioner: Conditioner = CONDITIONER, index: int = 0) -> Conditioning:
-    return conditioner.condition_for_training(pair, generator(0, index, "trained"))
+    return conditioner.condition_for_training(pair, rng_for(0, index, "trained"))
 
 
 def same(one: Conditioning, other: Conditioning) -> bool:

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from anydoor_lab.configs import conf_dir, run_name
+from anydoor_lab.config.compose import conf_dir, run_name
 
 CONF = conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))

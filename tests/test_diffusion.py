@@ -16,7 +16,7 @@ from anydoor_lab.diffusion.guidance import guide
 from anydoor_lab.diffusion.sampler import sample_ddim, spaced_timesteps
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import adaptive_timesteps, uniform_timesteps
-from anydoor_lab.draws import generator
+from anydoor_lab.structures.rng import rng_for
 
 PREDICTIONS = ("epsilon", "v_prediction")
 
@@ -40,7 +40,7 @@ def predict(x: torch.Tensor, t: int) -> torch.Tensor:
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.from_numpy(generator(seed, 0, "test").standard_normal(shape, np.float32))
+    return torch.from_numpy(rng_for(seed, 0, "test").standard_normal(shape, np.float32))
 
 
 @pytest.mark.parametrize("last_is_one", [True, False])
@@ -152,7 +152,7 @@ DRAWS = 8000
 
 def fixed_draws(variation: str, **settings: float) -> np.ndarray:
     """Timesteps of independent, fixed draws of one variation."""
-    uniform = generator(3, 0, "timesteps").random(DRAWS)
+    uniform = rng_for(3, 0, "timesteps").random(DRAWS)
     return adaptive_timesteps(uniform, [variation] * DRAWS, 1000, **settings)
 
 
@@ -178,7 +178,7 @@ def test_adaptive_prefers_early_steps_for_video() -> None:
 
 
 def test_a_mass_of_one_half_is_the_uniform_choice() -> None:
-    uniform = generator(3, 1, "timesteps").random(500)
+    uniform = rng_for(3, 1, "timesteps").random(500)
     variations = ["video", "still"] * 250
     adaptive = adaptive_timesteps(uniform, variations, 1000, mass=0.5)
     assert np.array_equal(adaptive, uniform_timesteps(uniform, variations, 1000))

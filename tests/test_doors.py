@@ -21,13 +21,13 @@ from omegaconf import open_dict
 from PIL import Image
 
 from anydoor_lab import train
-from anydoor_lab.checkpoint import hash_tensors, load_checkpoint
-from anydoor_lab.configs import conf_dir
-from anydoor_lab.images import read_image, write_png
-from anydoor_lab.loading import load_pipeline
+from anydoor_lab.config.compose import conf_dir
+from anydoor_lab.config.pipelines import load_pipeline
 from anydoor_lab.models.idx.clip import ClipExtractor
 from anydoor_lab.models.idx.dinov2 import Dinov2Extractor
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.structures.images import read_image, write_png
+from anydoor_lab.training.checkpoint import hash_tensors, load_checkpoint
 from networks import make_unet, model_overrides
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anydoor_lab.data.cutout import MAX_SIDE_PX, placed
-from anydoor_lab.data.folder import Folder, split_names
-from anydoor_lab.draws import generator
-from anydoor_lab.pair import Pair, UnusablePair
+from anydoor_lab.data.readers.cutout import MAX_SIDE_PX, placed
+from anydoor_lab.data.readers.folder import Folder, split_names
+from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.pair import Pair
+from anydoor_lab.structures.rng import rng_for
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "samples"
 
 
 def rng(index: int = 0) -> np.random.Generator:
-    return generator(0, index, "pair")
+    return rng_for(0, index, "pair")
 
 
 def photo(height: int = 40, width: int = 60, seed: int = 0) -> np.ndarray:

@@ -10,9 +10,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from anydoor_lab.models.anydoor import AnyDoor
-from anydoor_lab.models.footprint import saved_bytes
 from anydoor_lab.models.full_size import full_size_networks
 from anydoor_lab.models.unet import encode_noisy
+from anydoor_lab.training.footprint import saved_bytes
 
 
 @pytest.fixture(scope="module")

@@ -15,21 +15,21 @@ from omegaconf import DictConfig
 from PIL import Image
 from torch import nn
 
-from anydoor_lab.boxes import Box
-from anydoor_lab.configs import conf_dir, leaf
-from anydoor_lab.data.pool import PairPool
+from anydoor_lab.config.compose import conf_dir, leaf
+from anydoor_lab.config.pipelines import load_pipeline, preset_cost, with_extractor
+from anydoor_lab.data.cache import PairPool
 from anydoor_lab.data.world import World
 from anydoor_lab.evaluation import EvalSettings, Judged, evaluate, held_out_pairs, score_scenes
 from anydoor_lab.evaluation.anchors import anchor_scenes
-from anydoor_lab.images import read_image
-from anydoor_lab.loading import load_pipeline, preset_cost, with_extractor
 from anydoor_lab.models.embedded import embedded_folder
 from anydoor_lab.models.idx.clip import ClipExtractor
 from anydoor_lab.models.joint import JointAnyDoor, load_extractor
 from anydoor_lab.pretrain import pretrain
 from anydoor_lab.pretraining.folders import read_card, weights_hash
+from anydoor_lab.pretraining.frames import FramePool
 from anydoor_lab.pretraining.joint import CHOICES, JointNetwork, JointPlacing, JointSamples
-from anydoor_lab.pretraining.pool import FramePool
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.images import read_image
 
 NEEDED = {part: embedded_folder(part) for part in ("vae", "clip", "dino", "vgg")}
 

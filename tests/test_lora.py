@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from anydoor_lab.models.lora import add_adapters, merge_adapters
-from anydoor_lab.pipeline import AnyDoorPipeline
-from anydoor_lab.plan import FitSettings
-from anydoor_lab.training import fit, start
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.training.batches import FitSettings
+from anydoor_lab.training.fit import fit, start
 from small import RandomSamples, move_zero_convolutions, small_objective, small_pipeline
 
 FILE = "pytorch_lora_weights.safetensors"

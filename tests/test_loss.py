@@ -9,7 +9,7 @@ import torch
 from anydoor_lab.diffusion.loss import DiffusionLoss
 from anydoor_lab.diffusion.timesteps import uniform_timesteps
 from anydoor_lab.models.vae import encode_image
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from small import VARIATIONS, batch_of, small_objective
 
 INDICES = (0, 1, 5, 9)

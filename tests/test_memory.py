@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from anydoor_lab.checkpoint import hash_tensors
-from anydoor_lab.models.footprint import Footprint, measure_footprint
-from anydoor_lab.models.precision import (
+from anydoor_lab.training.checkpoint import hash_tensors
+from anydoor_lab.training.fit import optimizer_class
+from anydoor_lab.training.footprint import Footprint, measure_footprint
+from anydoor_lab.training.precision import (
     frozen_layers,
     recompute_activations,
     round_frozen,
     store_frozen,
 )
-from anydoor_lab.training import optimizer_class
 from small import batch_of, move_zero_convolutions, small_objective, small_pipeline
 
 

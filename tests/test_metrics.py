@@ -19,7 +19,6 @@ from transformers import (
     ViTModel,
 )
 
-from anydoor_lab.boxes import Box
 from anydoor_lab.metrics.background import (
     PSNR_CAP_DB,
     BackgroundPsnr,
@@ -36,7 +35,8 @@ from anydoor_lab.metrics.judge import Preprocess
 from anydoor_lab.metrics.protocol import ScoreProtocol
 from anydoor_lab.metrics.similarity import SimilarityScore
 from anydoor_lab.models.idx.tokens import IMAGENET_MEAN, IMAGENET_STD
-from anydoor_lab.pair import UnusablePair
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.checks import UnusablePair
 
 SIZES: dict[str, Any] = {
     "hidden_size": 16,

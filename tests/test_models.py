@@ -12,7 +12,6 @@ from diffusers import ControlNetModel
 from safetensors.torch import save_file
 from transformers import CLIPVisionModel, Dinov2Model
 
-from anydoor_lab.checkpoint import hash_tensors
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.embedded import locate
 from anydoor_lab.models.idx.clip import ClipExtractor
@@ -26,7 +25,8 @@ from anydoor_lab.models.idx.tokens import (
 )
 from anydoor_lab.models.idx.vgg import Vgg16, VggExtractor, load_vgg16
 from anydoor_lab.models.unet import decode_noise, encode_noisy
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.training.checkpoint import hash_tensors
 from small import batch_of, small_objective, small_pipeline
 
 EXTRACTORS = {"vgg": VggExtractor, "clip": ClipExtractor, "dinov2": Dinov2Extractor}

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anydoor_lab.boxes import Box
-from anydoor_lab.draws import generator
-from anydoor_lab.pair import Pair, UnusablePair, make_pair
+from anydoor_lab.pipeline.inputs import make_pair
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.pair import Pair
+from anydoor_lab.structures.rng import rng_for
 
 
 def ramp(height: int = 20, width: int = 30) -> np.ndarray:
@@ -145,14 +147,14 @@ def test_arrays_pictures_alpha_and_boxes_make_the_same_pair() -> None:
 
 def test_draws_depend_on_seed_index_and_purpose_and_on_nothing_else() -> None:
     keys = [(seed, index, name) for seed in (0, 1, 2**40) for index in (0, 1) for name in "ab"]
-    first = {key: generator(*key).random(50) for key in keys}
-    generator(5, 5, "disturbance").random(1000)
+    first = {key: rng_for(*key).random(50) for key in keys}
+    rng_for(5, 5, "disturbance").random(1000)
     for key in reversed(keys):
-        assert np.array_equal(generator(*key).random(50), first[key])
+        assert np.array_equal(rng_for(*key).random(50), first[key])
     firsts = np.concatenate(list(first.values()))
     assert len(np.unique(firsts)) == len(firsts)
 
 
 def test_a_long_stream_does_not_run_into_the_next_index() -> None:
-    long = generator(0, 0, "noise").random(100_000)
-    assert not np.isin(generator(0, 1, "noise").random(100), long).any()
+    long = rng_for(0, 0, "noise").random(100_000)
+    assert not np.isin(rng_for(0, 1, "noise").random(100), long).any()

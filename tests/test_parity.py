@@ -24,8 +24,8 @@ from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import adaptive_timesteps
 from anydoor_lab.models.official.checkpoint import blocks_of
 from anydoor_lab.models.official.names import slot
-from anydoor_lab.pair import Pair
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.structures.pair import Pair
 from test_doors import command
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anydoor_lab.data.photos import Photos, outline_mask, photo_facts
-from anydoor_lab.draws import generator
-from anydoor_lab.images import write_png
-from anydoor_lab.pair import UnusablePair
+from anydoor_lab.data.readers.photos import Photos, outline_mask, photo_facts
+from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.images import write_png
+from anydoor_lab.structures.rng import rng_for
 
 
 def rng(index: int = 0) -> np.random.Generator:
-    return generator(0, index, "pair")
+    return rng_for(0, index, "pair")
 
 
 def test_every_photograph_states_a_licence_an_author_and_a_source() -> None:
@@ -114,7 +114,7 @@ def test_another_picture_under_the_same_name_is_refused(tmp_path: Path) -> None:
 
 def test_reading_the_photographs_imports_neither_skimage_nor_its_downloader() -> None:
     program = (
-        "import sys, numpy as np; from anydoor_lab.data.photos import Photos; "
+        "import sys, numpy as np; from anydoor_lab.data.readers.photos import Photos; "
         "Photos().pair(0, np.random.default_rng(0)); "
         "assert not {'skimage', 'pooch', 'torch'} & set(sys.modules)"
     )

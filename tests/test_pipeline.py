@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.collage import COLLAGES
-from anydoor_lab.draws import generator
 from anydoor_lab.models.idx.clip import ClipExtractor
 from anydoor_lab.models.idx.vgg import VggExtractor
-from anydoor_lab.pipeline import AnyDoorPipeline, Placed
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline, Placed
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.rng import rng_for
 from small import small_pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Smooth colours with some noise, (height, width, 3) uint8."""
-    rng = generator(seed, 0, "picture")
+    rng = rng_for(seed, 0, "picture")
     rows, columns = np.mgrid[0:height, 0:width]
     waves = np.stack([np.sin(rows / 9), np.cos(columns / 7), np.sin((rows + columns) / 11)], 2)
     noisy = 128 + 90 * waves + rng.normal(0, 8, waves.shape)
@@ -166,7 +166,7 @@ def test_guidance_of_one_equals_the_conditional_network_alone(pipeline: AnyDoorP
 AGAIN = """
 import sys
 import numpy as np
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 pipeline = AnyDoorPipeline.from_pretrained(sys.argv[1])
 given = np.load(sys.argv[2])
 placed = pipeline(given["reference"], given["scene"], given["mask"], box=(10, 20, 50, 60),

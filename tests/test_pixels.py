@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from anydoor_lab.boxes import Box
-from anydoor_lab.images import (
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.images import (
     has_alpha,
     mask_of,
     on_white,

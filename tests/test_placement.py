@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.placement import (
     Placement,
     crop_scene,
@@ -16,6 +15,7 @@ from anydoor_lab.conditioning.placement import (
     paste_back,
     place,
 )
+from anydoor_lab.structures.boxes import Box
 
 SIDE = st.integers(2, 70)
 RESOLUTION = 32

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anydoor_lab.data.pool import BLOCK, PairPool
+from anydoor_lab.data.cache import BLOCK, PairPool
 from anydoor_lab.data.world import World
-from anydoor_lab.draws import generator
+from anydoor_lab.structures.rng import rng_for
 
 RNG = np.random.default_rng(0)
 
@@ -19,7 +19,7 @@ def test_a_pool_gives_what_the_source_drew(tmp_path: Path) -> None:
     pool = PairPool(world, 5, tmp_path / "five.npy", seed=3)
     assert list(pool.fill()) == [0, 1, 2, 3, 4]
     for index in range(5):
-        drawn, kept = world.pair(index, generator(3, index, "pool")), pool.pair(index, RNG)
+        drawn, kept = world.pair(index, rng_for(3, index, "pool")), pool.pair(index, RNG)
         assert np.array_equal(drawn.reference, kept.reference)
         assert np.array_equal(drawn.scene_mask, kept.scene_mask)
         assert (drawn.variation, drawn.quality) == (kept.variation, kept.quality)

@@ -22,10 +22,8 @@ from transformers import (
     Dinov2Model,
 )
 
-from anydoor_lab.boxes import Box
-from anydoor_lab.configs import conf_dir, leaf
+from anydoor_lab.config.compose import conf_dir, leaf
 from anydoor_lab.data.world import World
-from anydoor_lab.draws import generator
 from anydoor_lab.metrics.attributes import AttributeReader, AttributesKept
 from anydoor_lab.models.embedded import embedded_folder
 from anydoor_lab.models.idx.vgg import Vgg16
@@ -33,10 +31,11 @@ from anydoor_lab.pretrain import pretrain
 from anydoor_lab.pretraining.captions import caption_tokenizer, put
 from anydoor_lab.pretraining.contrast import InstanceContrast, dinov2, retrieval_scores
 from anydoor_lab.pretraining.folders import read_card, weights_hash
-from anydoor_lab.pretraining.frames import Frame, box_crop, channels_first, framed, view
-from anydoor_lab.pretraining.pool import FramePool
+from anydoor_lab.pretraining.frames import Frame, FramePool, box_crop, channels_first, framed, view
 from anydoor_lab.pretraining.vae import Autoencoding, CropSamples
-from anydoor_lab.training import FitSettings, fit, start
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.rng import rng_for
+from anydoor_lab.training.fit import FitSettings, fit, start
 
 PARTS = ("vae", "dino", "clip", "vgg", "judge_dino", "judge_clip", "reader", "base")
 SMALL = ("pool=${out}/pool", "entries.train=24", "entries.held_out=24", "num_scored=6")
@@ -53,7 +52,7 @@ class HeldOut:
 
     @lru_cache(maxsize=512)  # noqa: B019
     def frames(self, entry: int) -> tuple[Frame, Frame]:
-        pair = self.world.pair(entry, generator(9, entry, "test"))
+        pair = self.world.pair(entry, rng_for(9, entry, "test"))
         return (pair.reference, pair.reference_mask), (pair.scene, pair.scene_mask)
 
 
@@ -108,7 +107,7 @@ def test_a_pool_of_frames_gives_the_two_frames_the_world_drew(tmp_path: Path) ->
     assert len(list(pool.fill())) == len(pool) == 4
     assert "held_out" in pool.path.name
     for entry in range(4):
-        pair = world.pair(entry, generator(3, entry, "pool"))
+        pair = world.pair(entry, rng_for(3, entry, "pool"))
         for (image, mask), true, true_mask in zip(
             pool.frames(entry),
             (pair.reference, pair.scene),

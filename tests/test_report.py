@@ -11,13 +11,13 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from anydoor_lab.files import write_whole
-from anydoor_lab.images import as_picture
 from anydoor_lab.report.caption import TINY_LABEL, Caption
 from anydoor_lab.report.figures import compare_runs, loss_curves, save, timestep_curves
 from anydoor_lab.report.maps import framed, heat_over
 from anydoor_lab.report.sheets import GAP_PX, Cell, grid, sheet
 from anydoor_lab.report.tables import MISSING, Column, Table
+from anydoor_lab.structures.files import write_whole
+from anydoor_lab.structures.images import as_picture
 
 TINY = Caption(
     "Made-up & rounded",

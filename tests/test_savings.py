@@ -20,7 +20,7 @@ from anydoor_lab.diffusion.presets import PRESETS
 from anydoor_lab.diffusion.sampler import sample_ddim
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.models.unet import TokenProjection, keep_projections
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from small import move_zero_convolutions, small_pipeline
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.conditioner import perturb_within_box
 from anydoor_lab.conditioning.shape_mask import perturb_mask, roomy_box, shape_channel
-from anydoor_lab.draws import generator
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.rng import rng_for
 
 QUICK = settings(max_examples=50, deadline=None)
 
@@ -40,7 +40,7 @@ def test_a_perturbed_mask_is_never_empty(height: int, width: int, share: float, 
 
 def test_most_draws_differ_from_the_mask_and_from_each_other_but_resemble_it() -> None:
     mask = blob()
-    draws = [perturb_within_box(mask, generator(0, index, "shape")) for index in range(60)]
+    draws = [perturb_within_box(mask, rng_for(0, index, "shape")) for index in range(60)]
     overlaps = [overlap(drawn, mask) for drawn in draws]
     assert sum(value < 1 for value in overlaps) >= 55
     assert min(overlaps) > 0.45 and np.mean(overlaps) > 0.7
@@ -53,16 +53,16 @@ def test_a_perturbed_mask_stays_in_the_frame_about_its_box_and_is_repeatable() -
     mask = blob()
     frame = Box.around(mask).grown(1.3, *mask.shape).mask(*mask.shape)
     for index in range(30):
-        drawn = perturb_within_box(mask, generator(0, index, "shape"))
+        drawn = perturb_within_box(mask, rng_for(0, index, "shape"))
         assert not drawn[~frame].any()
-        assert np.array_equal(drawn, perturb_within_box(mask, generator(0, index, "shape")))
+        assert np.array_equal(drawn, perturb_within_box(mask, rng_for(0, index, "shape")))
 
 
 @pytest.mark.parametrize("size", [(1, 90), (90, 1), (3, 3)])
 def test_thin_and_tiny_masks_are_perturbed_too(size: tuple[int, int]) -> None:
     mask = Box(20, 20 + size[0], 5, 5 + size[1]).mask(120, 120)
     for index in range(30):
-        assert perturb_within_box(mask, generator(1, index, "shape")).any()
+        assert perturb_within_box(mask, rng_for(1, index, "shape")).any()
 
 
 @QUICK
@@ -85,7 +85,7 @@ def test_a_roomy_box_is_longer_in_one_direction_with_the_object_in_its_middle(
 
 
 def test_roomy_boxes_are_of_many_lengths_in_both_directions() -> None:
-    boxes = [Box.around(roomy_box(blob(), 0.5, generator(0, index, "box"))) for index in range(60)]
+    boxes = [Box.around(roomy_box(blob(), 0.5, rng_for(0, index, "box"))) for index in range(60)]
     tight = Box.around(blob())
     for side in ("height", "width"):
         lengths = [getattr(box, side) / getattr(tight, side) for box in boxes]

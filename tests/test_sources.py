@@ -23,11 +23,11 @@ from transformers import (
     ViTModel,
 )
 
-from anydoor_lab.loading import check_base
+from anydoor_lab.config.pipelines import check_base
 from anydoor_lab.models.idx.dinov2 import Dinov2Extractor
 from anydoor_lab.models.idx.vgg import Vgg16, load_vgg16
 from anydoor_lab.models.sources import MissingError, lacking, obtain
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from networks import SHOWN, TRANSFORMER
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,8 +165,8 @@ def test_the_tiny_base_is_refused_at_the_papers_scale(tmp_path: Path, networks: 
 def test_the_papers_scale_builds_from_local_folders(networks: Path, tmp_path: Path) -> None:
     from hydra import compose, initialize_config_dir
 
-    from anydoor_lab.configs import conf_dir
-    from anydoor_lab.loading import build_pipeline
+    from anydoor_lab.config.compose import conf_dir
+    from anydoor_lab.config.pipelines import build_pipeline
 
     shutil.copytree(networks / "base", tmp_path / "base")
     edit(tmp_path / "base" / "scheduler" / "scheduler_config.json", prediction_type="epsilon")

@@ -12,9 +12,11 @@ import pytest
 from torch.utils.data import DataLoader
 
 from anydoor_lab.conditioning.conditioner import Conditioner
+from anydoor_lab.data.source import Counts
 from anydoor_lab.data.world import World
-from anydoor_lab.pair import Counts, Pair, UnusablePair
-from anydoor_lab.stream import MAX_TRIES, PairStream, epoch_order
+from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.pair import Pair
+from anydoor_lab.training.samples import MAX_TRIES, PairStream, epoch_order
 
 CONDITIONER = Conditioner(resolution=32, id_size=32)
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anydoor_lab.images import read_image
-from anydoor_lab.tracking import (
+from anydoor_lab.runs.tracking import (
     LocalTracker,
     RunFacts,
     SilentTracker,
@@ -20,6 +19,7 @@ from anydoor_lab.tracking import (
     has_key,
     read_metrics,
 )
+from anydoor_lab.structures.images import read_image
 
 PICTURE = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
 

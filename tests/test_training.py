@@ -16,8 +16,8 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import nn
 
-from anydoor_lab.checkpoint import hash_tensors, load_checkpoint, newest_checkpoint
-from anydoor_lab.training import FitSettings, Plan, TrainingState, fit, learning_rate, start
+from anydoor_lab.training.checkpoint import hash_tensors, load_checkpoint, newest_checkpoint
+from anydoor_lab.training.fit import FitSettings, Plan, TrainingState, fit, learning_rate, start
 from small import RandomSamples, small_objective, small_pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -281,7 +281,7 @@ import sys
 from pathlib import Path
 from accelerate import Accelerator
 from small import RandomSamples, small_objective, small_pipeline
-from anydoor_lab.training import FitSettings, fit, start
+from anydoor_lab.training.fit import FitSettings, fit, start
 settings = FitSettings(steps=2, batch_size=4, learning_rate=1e-5, checkpoint_every=2)
 accelerator = Accelerator(cpu=True)
 assert accelerator.num_processes == 2

@@ -15,24 +15,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anydoor_lab.boxes import Box
 from anydoor_lab.data.world import World
-from anydoor_lab.draws import generator
-from anydoor_lab.pair import Pair
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.pair import Pair
+from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker, Teleporter
 from anydoor_lab.widgets.segmenters import Sam
 from anydoor_lab.widgets.variants import IDX
 from small import RandomSamples, small_objective
 
 if TYPE_CHECKING:
-    from anydoor_lab.pipeline import AnyDoorPipeline
+    from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
 SCENE = np.full((60, 90, 3), 120, np.uint8)
 PNG = b"\x89PNG"
 
 
 def world_pair() -> Pair:
-    return World(size_px=96, split="held_out").pair(3, generator(0, 3, "pair"))
+    return World(size_px=96, split="held_out").pair(3, rng_for(0, 3, "pair"))
 
 
 def drawn(mask: np.ndarray) -> memoryview:
@@ -169,7 +169,7 @@ def test_sam_cuts_where_its_weights_are(tmp_path: Path) -> None:
 
 
 def test_the_names_of_idx_are_those_of_conf() -> None:
-    from anydoor_lab.configs import conf_dir
+    from anydoor_lab.config.compose import conf_dir
 
     names = {path.stem for path in (Path(conf_dir()) / "idx").glob("*.yaml")}
     assert names == set(IDX)
@@ -289,9 +289,9 @@ def test_stop_saves_a_checkpoint_of_a_training_in_this_kernel(
 ) -> None:
     from accelerate import Accelerator
 
-    from anydoor_lab.checkpoint import newest_checkpoint
-    from anydoor_lab.plan import FitSettings
-    from anydoor_lab.training import start
+    from anydoor_lab.training.batches import FitSettings
+    from anydoor_lab.training.checkpoint import newest_checkpoint
+    from anydoor_lab.training.fit import start
 
     settings = FitSettings(steps=500, batch_size=2, log_every=1, checkpoint_every=500)
     state = start(small_objective(pipeline.model), settings, Accelerator(cpu=True))
@@ -315,9 +315,9 @@ def test_an_interrupt_while_waiting_stops_with_a_checkpoint(
 ) -> None:
     from accelerate import Accelerator
 
-    from anydoor_lab.checkpoint import newest_checkpoint
-    from anydoor_lab.plan import FitSettings
-    from anydoor_lab.training import start
+    from anydoor_lab.training.batches import FitSettings
+    from anydoor_lab.training.checkpoint import newest_checkpoint
+    from anydoor_lab.training.fit import start
 
     settings = FitSettings(steps=5000, batch_size=2, log_every=1, checkpoint_every=5000)
     state = start(small_objective(pipeline.model), settings, Accelerator(cpu=True))

@@ -43,9 +43,9 @@ widget.observe(save, "strokes")
 """
 TELEPORTER = """
 from anydoor_lab import World, load_pipeline
-from anydoor_lab.draws import generator
+from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets import Teleporter
-pair = World(split="held_out", size_px=128).pair(3, generator(0, 3, "pair"))
+pair = World(split="held_out", size_px=128).pair(3, rng_for(0, 3, "pair"))
 pipe = load_pipeline("embedded:anydoor")
 widget = Teleporter(pipe, pair.reference, pair.scene, pair.reference_mask, [34, 40, 90, 96])
 widget
@@ -124,7 +124,7 @@ def test_object_cutter_cuts_by_a_box_and_by_a_click(tmp_path: Path) -> None:
     cells = (
         TELEPORTER.split("pipe =", maxsplit=1)[0].replace("load_pipeline", "Pair"),
         "from anydoor_lab.widgets import ObjectCutter\nwidget = ObjectCutter(pair.reference)",
-        SAVE + "from anydoor_lab.boxes import Box\n"
+        SAVE + "from anydoor_lab.structures.boxes import Box\n"
         "b = Box.around(pair.reference_mask).grown(1.15, 128, 128)\n"
         "pathlib.Path('truth.json').write_text(json.dumps("
         "[[b.y1, b.x1, b.y2, b.x2], int(pair.reference_mask.sum())]))\nwidget",
@@ -271,7 +271,7 @@ def kernel_is_ready(shown: Any, address: str) -> bool:
 
 
 def check_only_inside(path: Path, box: tuple[int, int, int, int]) -> None:
-    from anydoor_lab.boxes import Box
+    from anydoor_lab.structures.boxes import Box
     from anydoor_lab.widgets.recipe import read_recipe
 
     pictures = read_recipe(path.read_text())[1]

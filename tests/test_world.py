@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import yaml
 
-from anydoor_lab.boxes import Box
 from anydoor_lab.data.world import Attributes, World, objects, shapes
-from anydoor_lab.draws import generator
-from anydoor_lab.pair import Pair
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.pair import Pair
+from anydoor_lab.structures.rng import rng_for
 
 SIZE = 64
 CONF = Path(__file__).resolve().parents[1] / "conf" / "data"
@@ -39,14 +39,14 @@ def same(one: Pair, other: Pair) -> bool:
 
 
 def drawn(world: World, index: int, purpose: str = "pair") -> Pair:
-    return world.pair(index, generator(3, index, purpose))
+    return world.pair(index, rng_for(3, index, purpose))
 
 
 def test_same_index_and_rng_give_identical_pairs_whatever_was_drawn_before(world: World) -> None:
     expected = [drawn(world, index) for index in range(20)]
     fresh = World(size_px=SIZE)
     for index in reversed(range(20)):
-        fresh.view(index + 500, generator(9, index, "disturbance"))
+        fresh.view(index + 500, rng_for(9, index, "disturbance"))
         assert same(drawn(fresh, index), expected[index])
 
 
@@ -110,7 +110,7 @@ def test_video_frames_are_poorer_than_multiview_ones() -> None:
 
 def test_variations_come_as_often_as_their_weights_say() -> None:
     world = World(size_px=32, variations={"still": 3, "video": 1})
-    found = [world.pair(0, generator(0, index, "pair")).variation for index in range(200)]
+    found = [world.pair(0, rng_for(0, index, "pair")).variation for index in range(200)]
     assert found.count("multiview") == 0
     assert 30 <= found.count("video") <= 70
 
@@ -121,11 +121,11 @@ def test_the_mask_is_exactly_the_object(world: World) -> None:
     attributes = red.attributes(0)
     other = replace(attributes, colour="blue", second_colour="black")
     for draw in range(10):
-        frame = red._draw_frame("multiview", generator(1, draw, "frame"))
+        frame = red._draw_frame("multiview", rng_for(1, draw, "frame"))
         images = []
         for names, source in ((attributes, red), (other, blue)):
             sprite = source._sprite(names, frame.longer_side)
-            rng = generator(2, draw, "scene")
+            rng = rng_for(2, draw, "scene")
             images.append(source._take(sprite, names, frame, "multiview", rng))
         (one, mask), (two, other_mask) = images
         assert np.array_equal(mask, other_mask)
@@ -139,7 +139,7 @@ def test_the_mask_is_exactly_the_object(world: World) -> None:
 def test_every_silhouette_is_one_piece(shape: str) -> None:
     world = only("multiview", shapes=[shape])
     for index in range(8):
-        _, mask = world.view(index, generator(0, index, "view"))
+        _, mask = world.view(index, rng_for(0, index, "view"))
         num_labels, _ = cv2.connectedComponents(mask.astype(np.uint8))
         assert num_labels == 2
 

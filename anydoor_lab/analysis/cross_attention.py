@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from anydoor_lab.diffusion.guidance import Prepared
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
 COMMON_SIDE = 16
 """Layers of several resolutions are brought to this many places per side before averaging."""

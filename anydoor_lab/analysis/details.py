@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from anydoor_lab.diffusion.guidance import Prepared
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
 
 @dataclass(frozen=True, slots=True, eq=False)

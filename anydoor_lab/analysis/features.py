@@ -10,10 +10,12 @@ import torch
 from torch.nn import functional
 
 from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
-from anydoor_lab.draws import generator
+from anydoor_lab.data.source import PairSource
 from anydoor_lab.metrics.interval import Interval, student_interval
 from anydoor_lab.models.idx.tokens import IdExtractor
-from anydoor_lab.pair import Pair, PairSource, UnusablePair, check_choice
+from anydoor_lab.structures.checks import UnusablePair, check_choice
+from anydoor_lab.structures.pair import Pair
+from anydoor_lab.structures.rng import rng_for
 
 Compared = Literal["global", "pooled", "tokens"]
 """How two objects are compared: by the global token (G), by it and the mean patch token, or by all
@@ -32,7 +34,7 @@ def moving_pairs(source: PairSource, number: int, seed: int = 0) -> list[Pair]:
         if len(found) == number:
             return found
         try:
-            pair = source.pair(index, generator(seed, index, "frames"))
+            pair = source.pair(index, rng_for(seed, index, "frames"))
         except UnusablePair:
             continue
         if pair.variation != "still":

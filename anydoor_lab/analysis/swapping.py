@@ -12,7 +12,7 @@ import torch
 from anydoor_lab.diffusion.guidance import BoundDenoiser, Prepared
 from anydoor_lab.diffusion.sampler import Denoised, sample_ddim
 from anydoor_lab.diffusion.schedule import Schedule
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
 
 def swap(tokens_of: Prepared, details_of: Prepared) -> Prepared:

@@ -10,8 +10,8 @@ import torch
 from anydoor_lab.conditioning.conditioner import Conditioning
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import TimestepSampler
-from anydoor_lab.draws import generator
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.structures.rng import rng_for
 
 
 def timestep_shares(
@@ -25,7 +25,7 @@ def timestep_shares(
     """Share of the draws in each of `bins` equal parts of [0, total), (bins,), by variation."""
     shares = {}
     for variation in variations:
-        uniform = generator(seed, 0, f"timesteps of {variation}").random(draws)
+        uniform = rng_for(seed, 0, f"timesteps of {variation}").random(draws)
         drawn = sampler(uniform, [variation] * draws, total)
         shares[variation] = np.histogram(drawn, bins, (0, total))[0] / draws
     return shares
@@ -50,7 +50,7 @@ def loss_at(
     prepared = pipeline.prepare(shown)
     target = torch.from_numpy(np.stack([one.target for one in shown])).to(prepared.hint)
     x0 = model.latents(target)
-    drawn = generator(seed, 0, "noise").standard_normal(tuple(x0.shape), np.float32)
+    drawn = rng_for(seed, 0, "noise").standard_normal(tuple(x0.shape), np.float32)
     noise = torch.from_numpy(drawn).to(x0)
     losses = []
     for timestep in timesteps:

@@ -11,8 +11,9 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from anydoor_lab.images import resized, resized_mask
-from anydoor_lab.pair import check_choice
+from anydoor_lab.structures.checks import check_choice
+from anydoor_lab.structures.images import resized, resized_mask
+from anydoor_lab.structures.names import name_of, named
 
 
 class Collage(Protocol):
@@ -123,8 +124,21 @@ COLLAGES: dict[str, Collage] = {
 
 
 def named_collage(collage: str | Collage) -> Collage:
-    """One of the five collages by name; a function as it stands."""
+    """One of the five collages by name, another by its public name; a function as it stands.
+
+    Raises:
+        ValueError: it names neither.
+    """
     if not isinstance(collage, str):
         return collage
+    if "." in collage:
+        found: Collage = named(collage)
+        return found
     check_choice("collage", collage, tuple(COLLAGES))
     return COLLAGES[collage]
+
+
+def collage_name(collage: Collage) -> str:
+    """What `named_collage` finds a function by: one of the five names, else its public name."""
+    own = next((name for name, function in COLLAGES.items() if function is collage), None)
+    return own or name_of(collage)

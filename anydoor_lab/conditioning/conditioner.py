@@ -8,14 +8,14 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.augment import flip, jitter_light
 from anydoor_lab.conditioning.collage import Collage, high_frequency
 from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
 from anydoor_lab.conditioning.placement import Placement, crop_scene, place
 from anydoor_lab.conditioning.shape_mask import perturb_mask, roomy_box, shape_channel
-from anydoor_lab.images import padded_square, resized, resized_mask
-from anydoor_lab.pair import Pair
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.images import padded_square, resized, resized_mask
+from anydoor_lab.structures.pair import Pair
 
 Shape = Literal["box", "mask"]
 

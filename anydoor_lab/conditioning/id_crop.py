@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from anydoor_lab.boxes import Box
-from anydoor_lab.images import on_white, padded_square, resized, resized_mask
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.images import on_white, padded_square, resized, resized_mask
 
 
 def crop_object(

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.collage import Collage, edge_map
 from anydoor_lab.conditioning.conditioner import Conditioning, Shape
 from anydoor_lab.conditioning.placement import MARGIN_PX, Placement
-from anydoor_lab.images import padded_square
-from anydoor_lab.pair import Pair
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.images import padded_square
+from anydoor_lab.structures.pair import Pair
 
 EDGE_PX = 256
 FEWEST_PX = 10

@@ -8,9 +8,10 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from anydoor_lab.boxes import Box
-from anydoor_lab.images import padded_square, resized, square_padding
-from anydoor_lab.pair import Pair, check_image
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.checks import check_image
+from anydoor_lab.structures.images import padded_square, resized, square_padding
+from anydoor_lab.structures.pair import Pair
 
 Blend = Literal["box", "mask", "crop"]
 BLENDS = ("box", "mask", "crop")

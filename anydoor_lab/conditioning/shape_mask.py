@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from anydoor_lab.boxes import Box
-from anydoor_lab.images import resized_mask
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.images import resized_mask
 
 PERTURB_PX = 128
 """Longer side at which masks are perturbed: the same family of shapes as at full resolution,

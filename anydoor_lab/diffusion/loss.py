@@ -11,7 +11,7 @@ from torch import nn
 
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import TimestepSampler
-from anydoor_lab.draws import generator
+from anydoor_lab.structures.rng import rng_for
 
 TIMESTEP_BINS = 4
 
@@ -86,13 +86,13 @@ class DiffusionLoss(nn.Module):
     def _normal(self, indices: list[int], purpose: str, shape: Sequence[int]) -> torch.Tensor:
         """(B, *shape) standard normal numbers."""
         drawn = [
-            generator(self.seed, i, purpose).standard_normal(tuple(shape), np.float32)
+            rng_for(self.seed, i, purpose).standard_normal(tuple(shape), np.float32)
             for i in indices
         ]
         return torch.from_numpy(np.stack(drawn))
 
     def _uniform(self, indices: list[int], purpose: str) -> np.ndarray:
-        return np.array([generator(self.seed, i, purpose).random() for i in indices])
+        return np.array([rng_for(self.seed, i, purpose).random() for i in indices])
 
     def _draw_timesteps(
         self, indices: list[int], variations: list[str], device: torch.device

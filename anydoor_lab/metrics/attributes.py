@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.nn import functional
 from torchmetrics import Metric
 
 from anydoor_lab.data.world import Attributes
+from anydoor_lab.models.embedded import locate
 
 SIDE_PX = 64
 """Pictures are read at this size; others are resampled."""
@@ -78,8 +79,8 @@ def _convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     return [convolution, nn.GroupNorm(8, outputs), nn.SiLU()]
 
 
-class AttributesKept(Metric):
-    """Share of the true attributes that are read in the generated regions, by attribute and in all.
+class AttributeAccuracy(Metric):
+    """Attribute accuracy: the share of the true attributes that are read in the generated regions.
 
     Only for objects of the procedural world. The reader's own ceiling, its share on true second
     photographs, stands in its card.
@@ -100,6 +101,22 @@ class AttributesKept(Metric):
         self.add_state("right", torch.zeros(len(self.names)), dist_reduce_fx="sum")
         self.add_state("seen", torch.zeros(()), dist_reduce_fx="sum")
 
+    def reads(self, names: Mapping[str, Sequence[str]]) -> bool:
+        """Whether the reader knows all these names, by attribute."""
+        labels = self.reader.config.labels
+        return all(set(values) <= set(labels.get(name, ())) for name, values in names.items())
+
+    def scores(
+        self, generated: Sequence[np.ndarray], attributes: Sequence[Attributes]
+    ) -> dict[str, torch.Tensor]:
+        """100 or 0 for each region (h, w, 3) uint8 and attribute, (B,); their mean as ""."""
+        pairs = list(zip(self.reader.read(readable(generated)), attributes, strict=True))
+        right = {
+            name: torch.tensor([100.0 * (asdict(r)[name] == asdict(t)[name]) for r, t in pairs])
+            for name in self.names
+        }
+        return {"": torch.stack(list(right.values())).mean(dim=0), **right}
+
     def update(self, images: torch.Tensor, attributes: Sequence[Attributes]) -> None:
         """Take generated regions (B, 3, S, S) in [0, 1] RGB, each filled by its object's box.
 
@@ -118,3 +135,8 @@ class AttributesKept(Metric):
         """Shares in [0, 1] by attribute, their mean as "all"."""
         shares = self.right / self.seen
         return dict(zip(self.names, shares, strict=True)) | {"all": shares.mean()}
+
+
+def attribute_accuracy(source: str) -> AttributeAccuracy:
+    """The metric of a reader's folder (conf/metrics/attribute_accuracy.yaml)."""
+    return AttributeAccuracy(AttributeReader.from_pretrained(locate(source)))

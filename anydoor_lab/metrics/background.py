@@ -5,14 +5,17 @@ AnyDoor regenerates the whole crop, so faces and text beside the object change t
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+
 import cv2
 import numpy as np
 import torch
 from skimage.metrics import structural_similarity
 
-from anydoor_lab.boxes import Box
 from anydoor_lab.metrics.mean_score import MeanScore
-from anydoor_lab.pair import UnusablePair, check_image
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.checks import UnusablePair, check_image
 
 PSNR_CAP_DB = 100.0
 """PSNR of identical pixels, which would be infinite; far above 8-bit rounding (51 to 59 dB)."""
@@ -71,6 +74,15 @@ class BackgroundPsnr(MeanScore):
         """Count one picture; arguments and errors as `background_psnr`."""
         self.add(torch.tensor([background_psnr(result, scene, background)]))
 
+    def scores(
+        self,
+        results: Sequence[np.ndarray],
+        scenes: Sequence[np.ndarray],
+        backgrounds: Sequence[np.ndarray],
+    ) -> torch.Tensor:
+        """(B,) float64, NaN for a picture without background."""
+        return _each(background_psnr, results, scenes, backgrounds)
+
 
 class BackgroundSsim(MeanScore):
     """Mean of `background_ssim` (1 = the scene is kept) over pictures."""
@@ -80,6 +92,27 @@ class BackgroundSsim(MeanScore):
     def update(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:
         """Count one picture; arguments and errors as `background_ssim`."""
         self.add(torch.tensor([background_ssim(result, scene, background)]))
+
+    def scores(
+        self,
+        results: Sequence[np.ndarray],
+        scenes: Sequence[np.ndarray],
+        backgrounds: Sequence[np.ndarray],
+    ) -> torch.Tensor:
+        """(B,) float64, NaN for a picture without background."""
+        return _each(background_ssim, results, scenes, backgrounds)
+
+
+def _each(
+    score: Callable[[np.ndarray, np.ndarray, np.ndarray], float], *several: Sequence[np.ndarray]
+) -> torch.Tensor:
+    values = []
+    for result, scene, background in zip(*several, strict=True):
+        try:
+            values.append(score(result, scene, background))
+        except UnusablePair:
+            values.append(math.nan)
+    return torch.tensor(values, dtype=torch.float64)
 
 
 def _check(result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:

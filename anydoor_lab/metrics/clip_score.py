@@ -46,3 +46,8 @@ def clip_judge(source: str = CLIP_B32) -> tuple[ClipJudge, Preprocess]:
     network = load_frozen(CLIPVisionModelWithProjection, source)
     size = network.config.image_size
     return ClipJudge(network), Preprocess(size, size, CLIP_MEAN, CLIP_STD)
+
+
+def clip_score(source: str) -> ClipScore:
+    """The metric of a judge's folder or hub name (conf/metrics/clip.yaml)."""
+    return ClipScore(*clip_judge(source))

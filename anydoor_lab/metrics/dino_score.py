@@ -65,3 +65,8 @@ def dino_judge(
     size = size_px or config.image_size
     ratio = margin or (MARGIN if config.model_type == "vit" else 1.0)
     return DinoJudge(network), Preprocess(round(size * ratio), size, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def dino_score(source: str) -> DinoScore:
+    """The metric of a judge's folder or hub name (conf/metrics/dino.yaml)."""
+    return DinoScore(*dino_judge(source))

@@ -12,10 +12,11 @@ from itertools import combinations
 import numpy as np
 import torch
 
+from anydoor_lab.metrics.dino_score import dino_judge
 from anydoor_lab.metrics.judge import Judge, Preprocess
 from anydoor_lab.metrics.mean_score import MeanScore
 from anydoor_lab.metrics.similarity import cosines, embed
-from anydoor_lab.pair import check_image
+from anydoor_lab.structures.checks import check_image
 
 
 class Diversity(MeanScore):
@@ -40,10 +41,21 @@ class Diversity(MeanScore):
         Raises:
             ValueError: K is below 2.
         """
+        self.add(self.scores([results]))
+
+    def scores(self, seeds: Sequence[Sequence[np.ndarray]]) -> torch.Tensor:
+        """(B,) float64 of B pairs, without counting them.
+
+        Raises:
+            ValueError: a pair has less than two results.
+        """
+        return torch.stack([self._of_one(results) for results in seeds])
+
+    def _of_one(self, results: Sequence[np.ndarray]) -> torch.Tensor:
         _check_several(results)
         embeddings = embed(self.judge, self.preprocess, results)
         first, second = torch.triu_indices(len(results), len(results), offset=1)
-        self.add(100 * (1 - cosines(embeddings, embeddings)[first, second]).mean()[None])
+        return 100 * (1 - cosines(embeddings, embeddings)[first, second]).mean()
 
 
 class PixelDiversity(MeanScore):
@@ -71,3 +83,8 @@ def _check_several(results: Sequence[np.ndarray]) -> None:
         raise ValueError(f"{len(results)} result; diversity needs two or more seeds of one pair")
     for result in results:
         check_image("result", result)
+
+
+def diversity(source: str) -> Diversity:
+    """The metric of a DINO judge's folder or hub name (conf/metrics/diversity.yaml)."""
+    return Diversity(*dino_judge(source))

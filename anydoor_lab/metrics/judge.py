@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from anydoor_lab.pair import check_image
+from anydoor_lab.structures.checks import check_image
 
 
 class Judge(Protocol):

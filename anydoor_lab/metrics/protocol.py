@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from anydoor_lab.boxes import Box
-from anydoor_lab.pair import check_image
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.checks import check_image
 
 Crop = Literal["box", "box+mask"]
 References = Literal["single", "all"]

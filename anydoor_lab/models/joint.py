@@ -15,15 +15,9 @@ from torch import nn
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.embedded import embedded_folder
-from anydoor_lab.models.idx.clip import ClipExtractor
-from anydoor_lab.models.idx.dinov2 import Dinov2Extractor
+from anydoor_lab.models.idx.table import EMBEDDED_PARTS, kind_around
 from anydoor_lab.models.idx.tokens import IdExtractor
-from anydoor_lab.models.idx.vgg import VggExtractor
 
-EXTRACTORS = {"vgg": VggExtractor, "clip": ClipExtractor, "dinov2": Dinov2Extractor}
-"""The classes by the names of conf/idx/."""
-PARTS = {"vgg": "vgg", "clip": "clip", "dinov2": "dino"}
-"""The parts of the embedded suite that hold their encoders."""
 PROJECTORS = "projectors.safetensors"
 """File of a joint network's folder: `<extractor>.weight` and `<extractor>.bias`."""
 
@@ -37,14 +31,6 @@ def part_beside(folder: Path, part: str) -> Path:
     """The part a joint network was trained with: beside its folder, else the embedded one."""
     beside = folder.parent / part
     return beside if (beside / "card.json").is_file() else embedded_folder(part)
-
-
-def extractor_name(kind: type | str) -> str | None:
-    """Which of `EXTRACTORS` a class is, or the class whose method a `_target_` names."""
-    if isinstance(kind, type):
-        return next((name for name, known in EXTRACTORS.items() if kind is known), None)
-    paths = {f"{known.__module__}.{known.__qualname__}": n for n, known in EXTRACTORS.items()}
-    return next((name for path, name in paths.items() if kind.startswith(f"{path}.")), None)
 
 
 def load_extractor(folder: Path, name: str) -> IdExtractor:
@@ -64,7 +50,8 @@ def load_extractor(folder: Path, name: str) -> IdExtractor:
         known = ", ".join(sorted({key.split(".")[0] for key in tensors}))
         raise ValueError(f"{folder} has no projector for {name}; it has {known}")
     width = own["weight"].shape[0]
-    extractor = EXTRACTORS[name].from_encoder(part_beside(folder, PARTS[name]), width)
+    part = part_beside(folder, EMBEDDED_PARTS[name])
+    extractor: IdExtractor = kind_around(name).from_encoder(part, width)
     extractor.projector.load_state_dict(own)
     return extractor
 

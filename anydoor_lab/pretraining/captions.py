@@ -15,11 +15,10 @@ from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
 from anydoor_lab.data.world.objects import COLOURS
 from anydoor_lab.data.world.shapes import SHAPES
-from anydoor_lab.draws import generator
 from anydoor_lab.pretraining.contrast import retrieval_scores
 from anydoor_lab.pretraining.folders import save_encoder
-from anydoor_lab.pretraining.frames import channels_first, sheet, view
-from anydoor_lab.pretraining.pool import FramePool
+from anydoor_lab.pretraining.frames import FramePool, channels_first, sheet, view
+from anydoor_lab.structures.rng import rng_for
 
 TEMPLATES = (
     "{}",
@@ -98,7 +97,7 @@ class CaptionSamples:
         self.tokenizer = caption_tokenizer()
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        rng = generator(self.seed, index, "captioned look")
+        rng = rng_for(self.seed, index, "captioned look")
         entry = int(rng.integers(len(self.frames)))
         attributes = self.frames.world.attributes(entry)
         text = put(attributes.caption, TEMPLATES[int(rng.integers(len(TEMPLATES)))])
@@ -165,7 +164,7 @@ class CaptionContrast(nn.Module):
         texts = self._text_embeddings(samples.tokenizer, choices)
         right = 0
         for entry in range(count):
-            look = view(frames.frames(entry)[0], side, generator(0, entry, "plain"), 0.0, (1, 1))
+            look = view(frames.frames(entry)[0], side, rng_for(0, entry, "plain"), 0.0, (1, 1))
             image = torch.from_numpy(channels_first(look, "clip"))[None]
             right += choices[int((self.embed(image) @ texts.T).argmax())] == true[entry]
         return scores | {"caption": right / count, "captions": float(len(choices))}
@@ -181,7 +180,7 @@ class CaptionContrast(nn.Module):
         """Looks as the network sees them."""
         looks = []
         for index in range(24):
-            rng = generator(samples.seed, index, "picture")
+            rng = rng_for(samples.seed, index, "picture")
             looks.append(
                 view(samples.frames.frames(index)[0], samples.side_px, rng, **samples.looks)
             )

@@ -18,9 +18,9 @@ from torch import nn
 from torch.nn import functional
 from transformers import Dinov2Config, Dinov2Model
 
-from anydoor_lab.draws import generator
 from anydoor_lab.pretraining.folders import save_encoder
 from anydoor_lab.pretraining.frames import STATISTICS, Frames, channels_first, sheet, view
+from anydoor_lab.structures.rng import rng_for
 
 
 def dinov2(**settings: Any) -> Dinov2Model:
@@ -57,7 +57,7 @@ class LookSamples:
         self.looks = looks
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        rng = generator(self.seed, index, "looks")
+        rng = rng_for(self.seed, index, "looks")
         frames = self.frames.frames(self._entry(index))
         which = int(rng.integers(2))
         other = 1 - which if rng.random() < self.temporal else which
@@ -70,7 +70,7 @@ class LookSamples:
     def _entry(self, index: int) -> int:
         """The identity of sample `index`: a colour neighbour of its group's random anchor."""
         place, number = index // self.group, index % self.group
-        rng = generator(self.seed, place, "group")
+        rng = rng_for(self.seed, place, "group")
         anchor = int(rng.integers(len(self.frames)))
         if self.group == 1:
             return anchor
@@ -178,7 +178,7 @@ def retrieval_scores(
         sides = []
         for number in (0, 1):
             images = [
-                view(frames.frames(i)[number], side_px, generator(0, i, "plain"), cut_out, (1, 1))
+                view(frames.frames(i)[number], side_px, rng_for(0, i, "plain"), cut_out, (1, 1))
                 for i in range(count)
             ]
             seen = np.stack([channels_first(image, statistics) for image in images])

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from anydoor_lab.checkpoint import hash_tensors
+from anydoor_lab.training.checkpoint import hash_tensors
 
 CARD = "card.json"
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Protocol
 
 import cv2
 import numpy as np
 
-from anydoor_lab.boxes import Box
-from anydoor_lab.images import on_white, resized
+from anydoor_lab.data.cache import PairPool
+from anydoor_lab.data.world import World
 from anydoor_lab.models.idx.tokens import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.images import on_white, resized
 
 Frame = tuple[np.ndarray, np.ndarray]
 """A picture (H, W, 3) uint8 and its object's mask (H, W) bool."""
@@ -146,3 +149,32 @@ def sheet(rows: list[list[np.ndarray]], gap_px: int = 2) -> np.ndarray:
         for row in rows
     ]
     return np.concatenate([np.concatenate(row, axis=1) for row in padded])
+
+
+class FramePool(PairPool):
+    """Two frames of each of `entries` identities of a world.
+
+    Args:
+        world: where the identities come from; identity i of the pool is i of the world.
+        entries: how many identities.
+        seed: decides poses and backgrounds.
+        folder: the file is kept here under a name that says what is in it.
+    """
+
+    def __init__(self, world: World, entries: int, seed: int, folder: Path) -> None:
+        if entries > len(world):
+            raise ValueError(f"{entries} identities asked of a world of {len(world)}; ask for less")
+        kind = f"v{world.VERSION}_{world.split}_{world.size_px}px"
+        super().__init__(
+            world, entries, folder / f"frames_{kind}_{entries}x2_seed{seed}.pool", seed
+        )
+        self.world = world
+
+    def frames(self, entry: int) -> tuple[Frame, Frame]:
+        """The two frames of identity `entry`: pictures (S, S, 3) uint8, masks (S, S) bool.
+
+        Raises:
+            RuntimeError: the pool was not filled yet.
+        """
+        pair = self.kept(entry)
+        return (pair.reference, pair.reference_mask), (pair.scene, pair.scene_mask)

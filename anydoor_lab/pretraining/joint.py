@@ -18,16 +18,16 @@ from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning
 from anydoor_lab.diffusion.loss import DiffusionLoss
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import adaptive_timesteps
-from anydoor_lab.draws import generator
-from anydoor_lab.images import as_picture
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.embedded import locate
-from anydoor_lab.models.joint import EXTRACTORS, PROJECTORS, JointAnyDoor
-from anydoor_lab.pipeline import AnyDoorPipeline
-from anydoor_lab.pretraining.frames import sheet
-from anydoor_lab.pretraining.pool import FramePool
+from anydoor_lab.models.idx.table import kind_around
+from anydoor_lab.models.joint import PROJECTORS, JointAnyDoor
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.pretraining.frames import FramePool, sheet
 from anydoor_lab.pretraining.text_to_image import SAMPLING_STEPS, SCHEDULE, batches
-from anydoor_lab.stream import PairStream
+from anydoor_lab.structures.images import as_picture
+from anydoor_lab.structures.rng import rng_for
+from anydoor_lab.training.samples import PairStream
 
 CHOICES = (("vgg", False), ("clip", False), ("dinov2", False), ("dinov2", True))
 """An extractor, and whether only its global token is handed on."""
@@ -89,7 +89,7 @@ class JointSamples:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Sample `index` as of `PairStream`, and which `extractor` sees it."""
-        rng = generator(self.seed, index, "way")
+        rng = rng_for(self.seed, index, "way")
         collage = self.names[int(rng.choice(len(self.names), p=self.collage_weights))]
         extractor = int(rng.choice(len(self.extractor_weights), p=self.extractor_weights))
         cut_out = bool(rng.random() < self.remove_background)
@@ -190,7 +190,7 @@ class JointPlacing(nn.Module):
         folders = {"vgg": vgg, "clip": clip, "dinov2": dino}
         extractors = nn.ModuleDict()
         for name, projector in network.projectors.items():
-            extractors[name] = EXTRACTORS[name].from_encoder(folders[name], width)
+            extractors[name] = kind_around(name).from_encoder(folders[name], width)
             extractors[name].projector = projector
         autoencoder = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32)
         parts = (network.unet, autoencoder, network.detail_extractor, extractors)
@@ -241,7 +241,7 @@ class JointPlacing(nn.Module):
     def _conditioning(
         self, pipeline: AnyDoorPipeline, samples: JointSamples, entry: int
     ) -> Conditioning:
-        rng = generator(samples.seed, entry, "picture")
+        rng = rng_for(samples.seed, entry, "picture")
         return pipeline.conditioner().condition(samples.world.pair(entry, rng), rng)
 
     def pipeline(self, samples: JointSamples, extractor: str = "dinov2") -> AnyDoorPipeline:
@@ -267,3 +267,7 @@ class JointPlacing(nn.Module):
         self.network.save_pretrained(folder)
         self.scheduler.save_pretrained(folder / "scheduler")
         self.pipeline(self.shown_as).save_config(folder)
+
+
+joint_network = JointNetwork.from_base
+"""As conf/part/anydoor.yaml names it."""

@@ -13,12 +13,11 @@ from diffusers import ModelMixin
 from torch import nn
 from torch.nn import functional
 
-from anydoor_lab.draws import generator
 from anydoor_lab.models.idx.vgg import Vgg16
 from anydoor_lab.pretraining.chance import drawn_by_index
 from anydoor_lab.pretraining.contrast import retrieval_scores
-from anydoor_lab.pretraining.frames import Statistics, channels_first, sheet, view
-from anydoor_lab.pretraining.pool import FramePool
+from anydoor_lab.pretraining.frames import FramePool, Statistics, channels_first, sheet, view
+from anydoor_lab.structures.rng import rng_for
 
 Labels = Mapping[str, Sequence[str]]
 
@@ -51,7 +50,7 @@ class LabelledSamples:
         self.statistics, self.side_px, self.clean = statistics, side_px, clean
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        rng = generator(self.seed, index, "labelled look")
+        rng = rng_for(self.seed, index, "labelled look")
         entry = int(rng.integers(len(self.frames)))
         frame = self.frames.frames(entry)[int(rng.integers(2))]
         if rng.random() < self.clean:
@@ -112,7 +111,7 @@ class Naming(nn.Module):
             for entry in range(count):
                 photo = samples.frames.frames(entry)[1]
                 frame = world.clean_view(entry) if kind == "clean" else photo
-                looks.append(view(frame, side, generator(0, entry, "plain"), 0.0, (1, 1)))
+                looks.append(view(frame, side, rng_for(0, entry, "plain"), 0.0, (1, 1)))
             images = torch.from_numpy(np.stack([samples.shown(look) for look in looks]))
             labels = torch.from_numpy(np.stack([samples.label(e) for e in range(count)]))
             for number, (name, logits) in enumerate(self.logits(images).items()):
@@ -124,7 +123,7 @@ class Naming(nn.Module):
 
     def picture(self, samples: LabelledSamples) -> np.ndarray:
         """Looks as the network sees them."""
-        rng = generator(samples.seed, 0, "picture")
+        rng = rng_for(samples.seed, 0, "picture")
         looks = [
             view(samples.frames.frames(entry)[0], samples.side_px, rng, **samples.looks)
             for entry in range(24)

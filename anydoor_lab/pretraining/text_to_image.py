@@ -14,12 +14,11 @@ from torch.nn import functional
 from torch.utils.data import default_collate
 from transformers import CLIPTextModel
 
-from anydoor_lab.draws import generator
-from anydoor_lab.images import as_picture
 from anydoor_lab.pretraining.captions import TEMPLATES, caption_tokenizer, put, tokenized
 from anydoor_lab.pretraining.folders import weights_hash
-from anydoor_lab.pretraining.frames import channels_first, framed, sheet
-from anydoor_lab.pretraining.pool import FramePool
+from anydoor_lab.pretraining.frames import FramePool, channels_first, framed, sheet
+from anydoor_lab.structures.images import as_picture
+from anydoor_lab.structures.rng import rng_for
 
 NUM_TIMESTEPS = 1000
 SCHEDULE = {
@@ -75,7 +74,7 @@ class LatentSamples:
         self.latents = np.load(self.path, mmap_mode="r")
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        rng = generator(self.seed, index, "latents")
+        rng = rng_for(self.seed, index, "latents")
         crop = int(rng.integers(self.crops))
         text = self.caption(crop // 2, TEMPLATES[int(rng.integers(len(TEMPLATES)))])
         text = "" if rng.random() < self.dropout else text
@@ -95,7 +94,7 @@ class LatentSamples:
 
     def crop(self, number: int) -> np.ndarray:
         """Crop `number`, framed as in the method, (S, S, 3) uint8."""
-        rng = generator(self.seed, number, "base crop")
+        rng = rng_for(self.seed, number, "base crop")
         frame = self.frames.frames(number // 2)[number % 2]
         return framed(frame, self.side_px, float(rng.uniform(*self.share)), rng)
 
@@ -157,7 +156,7 @@ class TextToImage(nn.Module):
         states = self.text(torch.from_numpy(ids), attention_mask=mask).last_hidden_state
         side = self.network.config.sample_size
         shape = (len(captions), self.network.config.in_channels, side, side)
-        noise = generator(seed, 0, "pictures").standard_normal(shape, np.float32)
+        noise = rng_for(seed, 0, "pictures").standard_normal(shape, np.float32)
         latents = torch.from_numpy(noise)
         self.scheduler.set_timesteps(SAMPLING_STEPS)
         for t in self.scheduler.timesteps:

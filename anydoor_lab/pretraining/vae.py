@@ -12,10 +12,10 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 from torch.nn import functional
 
-from anydoor_lab.draws import generator
-from anydoor_lab.images import as_picture
 from anydoor_lab.pretraining.chance import drawn_by_index
 from anydoor_lab.pretraining.frames import Frames, channels_first, framed, sheet, view
+from anydoor_lab.structures.images import as_picture
+from anydoor_lab.structures.rng import rng_for
 
 
 class CropSamples:
@@ -42,7 +42,7 @@ class CropSamples:
         self.share, self.close_up = share, close_up
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        rng = generator(self.seed, index, "vae crop")
+        rng = rng_for(self.seed, index, "vae crop")
         frame = self.frames.frames(int(rng.integers(len(self.frames))))[int(rng.integers(2))]
         if rng.random() < self.close_up:
             image = view(frame, self.side_px, rng, cut_out=0.5)

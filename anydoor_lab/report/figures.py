@@ -14,9 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
-from anydoor_lab.files import write_whole
 from anydoor_lab.report.caption import Caption, wrapped
 from anydoor_lab.report.sheets import DPI
+from anydoor_lab.structures.files import write_whole
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours that colour-blind readers can tell apart (Okabe and Ito, 2008)."""

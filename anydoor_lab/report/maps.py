@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from matplotlib import colormaps
 
-from anydoor_lab.images import resized
+from anydoor_lab.structures.images import resized
 
 HEAT = "cividis"
 """Dark blue to yellow: read the same by colour-blind eyes, and by its lightness alone."""

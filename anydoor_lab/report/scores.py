@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from anydoor_lab.images import as_picture
 from anydoor_lab.report.caption import Caption
 from anydoor_lab.report.figures import compare_runs, save
 from anydoor_lab.report.sheets import Cell, grid
 from anydoor_lab.report.tables import Column, Table
+from anydoor_lab.structures.images import as_picture
 
 HEADERS = ("reference", "scene + region", "collage", "result", "ground truth")
 COLUMNS = (

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from anydoor_lab.images import resized
 from anydoor_lab.report.caption import wrapped
+from anydoor_lab.structures.images import resized
 
 DPI = 150
 GAP_PX = 8

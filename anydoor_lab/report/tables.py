@@ -10,8 +10,8 @@ from typing import Any, Literal
 import pandas as pd
 from tabulate import tabulate
 
-from anydoor_lab.files import write_whole
 from anydoor_lab.report.caption import Caption
+from anydoor_lab.structures.files import write_whole
 
 Rows = Sequence[Mapping[str, Any]] | pd.DataFrame
 LATEX_SIGNS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "–": "--", "±": r"$\pm$", "×": r"$\times$"}

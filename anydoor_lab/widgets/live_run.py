@@ -11,11 +11,11 @@ import numpy as np
 import traitlets
 from matplotlib.figure import Figure
 
-from anydoor_lab.images import read_image
-from anydoor_lab.plan import FitSettings
-from anydoor_lab.runs import Run
-from anydoor_lab.tracking import LocalTracker, RunFacts, read_metrics
-from anydoor_lab.training import Samples, TrainingState, fit
+from anydoor_lab.runs.folder import Run
+from anydoor_lab.runs.tracking import LocalTracker, RunFacts, read_metrics
+from anydoor_lab.structures.images import read_image
+from anydoor_lab.training.batches import FitSettings
+from anydoor_lab.training.fit import Samples, TrainingState, fit
 from anydoor_lab.widgets.view import BAD_INPUT, View, empty_figure, png, script
 
 MAX_POINTS = 400

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.collage import high_frequency
 from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
-from anydoor_lab.draws import generator
-from anydoor_lab.pair import Picture, UnusablePair, check_masked
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.checks import UnusablePair, check_masked
+from anydoor_lab.structures.images import Picture
+from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets.painter import Painter, overlaid
 from anydoor_lab.widgets.segmenters import Sam, Segmenter, grab_cut
 from anydoor_lab.widgets.view import (
@@ -102,7 +103,7 @@ class ObjectCutter(Painter):
         if self.image is None or self._marked is None or not self._marked.any():
             return None
         crop, inside = crop_object(self.image, self._marked, PREVIEW_PX)
-        edges = high_frequency(crop, inside, generator(0, 0, "preview"), size_px=128)
+        edges = high_frequency(crop, inside, rng_for(0, 0, "preview"), size_px=128)
         return make_id_image(crop, inside, PREVIEW_PX, 1.2), edges
 
     def _preview(self, _: Any) -> None:

@@ -11,8 +11,9 @@ import traitlets
 from matplotlib.figure import Figure
 from PIL import Image
 
-from anydoor_lab.boxes import Box
-from anydoor_lab.pair import Picture, checked_box
+from anydoor_lab.pipeline.inputs import checked_box
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.images import Picture
 from anydoor_lab.widgets.view import (
     BAD_INPUT,
     SHOWN_PX,

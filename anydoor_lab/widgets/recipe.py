@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from anydoor_lab.files import write_whole
-from anydoor_lab.images import write_png
-from anydoor_lab.pair import Pair
-from anydoor_lab.provenance import commit, versions
+from anydoor_lab.runs.provenance import commit, versions
+from anydoor_lab.structures.files import write_whole
+from anydoor_lab.structures.images import write_png
+from anydoor_lab.structures.pair import Pair
 from anydoor_lab.widgets.view import png
 
 FORMAT = "anydoor_lab recipe 1"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from anydoor_lab.boxes import Box
-from anydoor_lab.pair import Picture
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.images import Picture
 from anydoor_lab.widgets.painter import Painter
 from anydoor_lab.widgets.view import script
 

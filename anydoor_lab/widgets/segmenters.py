@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from anydoor_lab.boxes import Box
-from anydoor_lab.images import resized
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.images import resized
 
 Click = tuple[int, int, bool]
 """(y, x, whether it is on the object), pixels."""

@@ -12,13 +12,14 @@ import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
 
-from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.conditioner import Conditioning
 from anydoor_lab.conditioning.placement import paste
 from anydoor_lab.diffusion.guidance import Prepared
-from anydoor_lab.draws import generator
-from anydoor_lab.pair import Pair, Picture
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.images import Picture
+from anydoor_lab.structures.pair import Pair
+from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets.object_cutter import ObjectCutter
 from anydoor_lab.widgets.panel import Panel
 from anydoor_lab.widgets.recipe import read_recipe, recipe_of, save_recipe
@@ -206,7 +207,7 @@ class Teleporter(ipywidgets.VBox):
         key = (asked, [hash(picture.tobytes()) for picture in pictures])
         if self._prepared is None or self._prepared[0] != key:
             conditioner = pipeline.conditioner(settings["collage"])
-            rng = generator(settings["seed"], 0, "collage")
+            rng = rng_for(settings["seed"], 0, "collage")
             shown = conditioner.condition(pair, rng, settings["shape"])
             self._prepared = (key, shown, pipeline.prepare([shown]))
         return self._prepared[1], self._prepared[2]

@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
-from typing import Any
 
-from anydoor_lab.models.idx.tokens import IdExtractor
-from anydoor_lab.models.joint import extractor_name, is_joint, load_extractor
-from anydoor_lab.pipeline import AnyDoorPipeline
-
-IDX = {
-    "dinov2": ("dinov2", "both", True),
-    "dinov2_patch_noseg": ("dinov2", "both", False),
-    "dinov2_global": ("dinov2", "global", False),
-    "clip": ("clip", "both", False),
-    "vgg": ("vgg", "both", False),
-}
-"""The rows of Table 3 by the names of conf/idx: extractor, tokens, background removed."""
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.pipeline.extractors import offered, swap_extractor
 
 
 class Variants:
@@ -29,22 +17,18 @@ class Variants:
 
     def __init__(self, pipeline: AnyDoorPipeline) -> None:
         self._pipeline = pipeline
-        self._folder = Path(pipeline.name_or_path or "")
-        self._loaded: dict[str, IdExtractor] = {}
-        own = extractor_name(type(pipeline.id_extractor)) or "own"
-        joint = bool(pipeline.name_or_path) and is_joint(self._folder)
-        self.names = tuple(IDX) if joint else (own,)
+        self._choices = offered(pipeline)
+        self._views: dict[type, AnyDoorPipeline] = {}
+        self.names = tuple(self._choices) or ("own",)
 
     def pipeline(self, name: str) -> AnyDoorPipeline:
-        """A view of the pipeline with this ID extractor."""
+        """A view of the pipeline with this ID extractor; the last one asked for is the valid one."""
         if len(self.names) == 1:
             return self._pipeline
-        extractor, tokens, remove_background = IDX[name]
-        if extractor not in self._loaded:
-            loaded: Any = load_extractor(self._folder, extractor)
-            self._loaded[extractor] = loaded.to(self._pipeline.device).eval()
-        chosen = copy.copy(self._pipeline)
-        chosen.register_modules(id_extractor=self._loaded[extractor])
-        chosen.id_extractor.register_to_config(tokens=tokens)
-        chosen.register_to_config(remove_background=remove_background)
-        return chosen
+        choice = self._choices[name]
+        if choice.kind not in self._views:
+            view = copy.copy(self._pipeline)
+            view.register_modules(id_extractor=copy.deepcopy(self._pipeline.id_extractor))
+            self._views[choice.kind] = view
+        swap_extractor(self._views[choice.kind], self._pipeline.name_or_path, choice)
+        return self._views[choice.kind]

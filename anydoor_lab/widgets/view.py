@@ -15,8 +15,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from anydoor_lab.images import alpha_of, has_alpha, read_image, read_mask, resized, rgb_of
-from anydoor_lab.pair import Picture, check_image
+from anydoor_lab.structures.checks import check_image
+from anydoor_lab.structures.images import (
+    Picture,
+    alpha_of,
+    has_alpha,
+    read_image,
+    read_mask,
+    resized,
+    rgb_of,
+)
 
 MAX_PIXELS = 40_000_000
 """Larger pictures (width x height) are refused: a browser has to hold them, too."""

@@ -14,13 +14,13 @@ import torch
 from diffusers import DDIMScheduler
 from tabulate import tabulate
 
+from anydoor_lab.config.pipelines import load_pipeline
 from anydoor_lab.diffusion.guidance import Prepared
 from anydoor_lab.diffusion.presets import PRESETS
-from anydoor_lab.loading import load_pipeline
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.full_size import full_size_networks
-from anydoor_lab.pipeline import AnyDoorPipeline
-from anydoor_lab.provenance import commit, versions
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.runs.provenance import commit, versions
 
 TFLOP = {True: 2.80, False: 4.52}
 """Of a training step per image at full size, by whether latents and tokens are cached."""

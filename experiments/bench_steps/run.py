@@ -20,10 +20,10 @@ from anydoor_lab.diffusion.loss import DiffusionLoss
 from anydoor_lab.diffusion.sampler import sample_ddim
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import adaptive_timesteps
-from anydoor_lab.files import write_whole
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.idx.dinov2 import Dinov2Extractor
-from anydoor_lab.pipeline import AnyDoorPipeline
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.structures.files import write_whole
 
 STEPS, SEEDS = 5, 4
 RELEASED = {"training step, batch 2": "0.72-0.81", "guided step": "0.31-0.34"}

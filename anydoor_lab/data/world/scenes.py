@@ -8,8 +8,8 @@ from functools import cache
 import cv2
 import numpy as np
 
-from anydoor_lab.draws import generator
-from anydoor_lab.images import resized
+from anydoor_lab.structures.images import resized
+from anydoor_lab.structures.rng import rng_for
 
 NUM_TEXTURES = 64
 _BANK_SEED = 20231130  # the bank is the same in every process, for every world
@@ -139,7 +139,7 @@ def _levels(texture: np.ndarray) -> Levels:
 
 
 def _texture(number: int, side_px: int) -> np.ndarray:
-    rng = generator(_BANK_SEED, number, "texture")
+    rng = rng_for(_BANK_SEED, number, "texture")
     relief = _RELIEFS[number % len(_RELIEFS)](side_px, rng)
     relief = np.clip(relief + 0.10 * (_noise(side_px, 2.0, 2, rng) - 0.5), 0, 1)
     colours = _muted_palette(rng)

@@ -11,10 +11,11 @@ from typing import get_args
 
 import numpy as np
 
+from anydoor_lab.data.source import Counts, Split
 from anydoor_lab.data.world import objects, scenes, shapes, views
 from anydoor_lab.data.world.objects import Attributes
-from anydoor_lab.draws import generator
-from anydoor_lab.pair import Counts, Pair, Quality, Split, Variation
+from anydoor_lab.structures.pair import Pair, Quality, Variation
+from anydoor_lab.structures.rng import rng_for
 
 EASY_SHAPES = ("disc", "square", "triangle", "star", "heart", "cross", "drop", "flower")
 EASY_COLOURS = tuple(objects.COLOURS)[:10]
@@ -83,7 +84,7 @@ class World:
         numbers = _identities(self._names, held_out=split == "held_out")
         if not len(numbers):
             raise ValueError(f"no identity is in split {split!r}; give longer attribute lists")
-        self._numbers = generator(seed, 0, "order of identities").permutation(numbers)
+        self._numbers = rng_for(seed, 0, "order of identities").permutation(numbers)
         self.counts = Counts(used=len(numbers))
 
     def __len__(self) -> int:

@@ -12,8 +12,10 @@ import numpy as np
 
 from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning
 from anydoor_lab.conditioning.official import OfficialConditioner
-from anydoor_lab.draws import generator
-from anydoor_lab.pair import Pair, PairSource, UnusablePair
+from anydoor_lab.data.source import PairSource
+from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.pair import Pair
+from anydoor_lab.structures.rng import rng_for
 
 MAX_TRIES = 50
 """A sample whose entry is unusable is replaced by another at most this often."""
@@ -52,7 +54,7 @@ class PairStream:
         before = self.rejected.copy()
         pair = self.pair(index)
         reasons = "; ".join((self.rejected - before).elements())
-        rng = generator(self.seed, index, "conditioning")
+        rng = rng_for(self.seed, index, "conditioning")
         shown = self.conditioner.condition_for_training(pair, rng)
         facts = {"index": index, "variation": pair.variation, "rejected": reasons}
         return {**facts, **model_inputs(shown)}
@@ -66,7 +68,7 @@ class PairStream:
         cv2.setNumThreads(0)  # one thread per worker: the workers are the parallelism
         reasons: Counter[str] = Counter()
         for attempt in range(MAX_TRIES):
-            rng = generator(self.seed, index, f"pair.{attempt}")
+            rng = rng_for(self.seed, index, f"pair.{attempt}")
             try:
                 pair = self.source.pair(self._entry(index, attempt), rng)
                 return pair.as_still() if rng.random() < self.still_share else pair
@@ -82,13 +84,13 @@ class PairStream:
         epoch, position = divmod(index, len(self.source))
         if attempt == 0:
             return int(epoch_order(self.seed, epoch, len(self.source))[position])
-        return int(generator(self.seed, index, f"entry.{attempt}").integers(len(self.source)))
+        return int(rng_for(self.seed, index, f"entry.{attempt}").integers(len(self.source)))
 
 
 @lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, length: int) -> np.ndarray:
     """The order in which an epoch visits its entries, (length,) int."""
-    return generator(seed, epoch, "order").permutation(length)
+    return rng_for(seed, epoch, "order").permutation(length)
 
 
 def model_inputs(conditioning: Conditioning) -> dict[str, np.ndarray]:

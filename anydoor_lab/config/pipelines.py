@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from anydoor_lab.configs import leaf, plain
+from anydoor_lab.config.compose import leaf, plain
 
 if TYPE_CHECKING:
-    from anydoor_lab.checkpoint import Checkpoint
     from anydoor_lab.models.anydoor import AnyDoor
-    from anydoor_lab.pipeline import AnyDoorPipeline
+    from anydoor_lab.models.idx.table import IdChoice
+    from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+    from anydoor_lab.training.checkpoint import Checkpoint
 
 EMBEDDED = "embedded:anydoor"
 """The trained network inside the package."""
@@ -39,7 +40,7 @@ def build_pipeline(cfg: DictConfig) -> AnyDoorPipeline:
 
     from anydoor_lab.models.detail import DetailExtractor
     from anydoor_lab.models.sources import obtain
-    from anydoor_lab.pipeline import AnyDoorPipeline
+    from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
     silence_libraries()
     torch.manual_seed(cfg.seed)
@@ -59,14 +60,13 @@ def build_pipeline(cfg: DictConfig) -> AnyDoorPipeline:
         if cfg.train.trained != "all":
             raise ValueError("init=scratch would freeze a random encoder; add train.trained=all")
         unet = UNet2DConditionModel.from_config(unet.config)
-    extractor = leaf(cfg.idx.extractor)
     return AnyDoorPipeline(
         unet=unet,
         vae=AutoencoderKL.from_pretrained(
             vae, subfolder=cfg.model.vae_subfolder, torch_dtype=torch.float32
         ),
         detail_extractor=DetailExtractor.copied_from(unet, cfg.model.stem_channels),
-        id_extractor=extractor(cross_attention_dim=unet.config.cross_attention_dim),
+        id_extractor=fresh_extractor(cfg.idx, unet.config.cross_attention_dim),
         scheduler=DDIMScheduler.from_pretrained(base, subfolder="scheduler"),
         **shown_settings(cfg),
         num_inference_steps=cfg.model.num_inference_steps,
@@ -102,38 +102,42 @@ def adapted(pipeline: AnyDoorPipeline, cfg: DictConfig) -> AnyDoorPipeline:
     Its projector stays where the encoder does; of a joint network it is the one trained with that
     encoder; else it is fresh.
     """
+    from anydoor_lab.pipeline.extractors import swap_extractor
+
     pipeline.register_to_config(**shown_settings(cfg))
-    if not with_extractor(pipeline, cfg.init, cfg.idx):
+    if not swap_extractor(pipeline, cfg.init, id_choice(cfg.idx)):
         width = pipeline.unet.config.cross_attention_dim
-        pipeline.register_modules(id_extractor=leaf(cfg.idx.extractor)(cross_attention_dim=width))
+        pipeline.register_modules(id_extractor=fresh_extractor(cfg.idx, width))
     return pipeline
 
 
-def with_extractor(pipeline: AnyDoorPipeline, source: str | Path, idx: DictConfig) -> bool:
-    """Whether `source` has a projector trained with the encoder of `idx`; the pipeline has it then,
-    hands on the tokens of `idx` and shows the object as `idx` says."""
-    from anydoor_lab.models.embedded import locate
-    from anydoor_lab.models.joint import extractor_name, is_joint, load_extractor
+def fresh_extractor(idx: DictConfig, width: int) -> Any:
+    """The extractor of a node `idx` with a fresh projector to tokens of `width`."""
+    return leaf(idx.extractor, "from_encoder")(cross_attention_dim=width)
 
-    name = extractor_name(idx.extractor._target_)
-    if name != extractor_name(type(pipeline.id_extractor)):
-        if name is None or not is_joint(Path(locate(source))):
-            return False
-        pipeline.register_modules(id_extractor=load_extractor(Path(locate(source)), name))
-    pipeline.id_extractor.register_to_config(tokens=idx.extractor.tokens)
-    pipeline.register_to_config(remove_background=idx.remove_background)
-    return True
+
+def id_choice(idx: DictConfig) -> IdChoice:
+    """The ID extractor that a node `idx` asks for."""
+    from anydoor_lab.models.idx.table import IdChoice, encoder_of
+    from anydoor_lab.structures.names import named
+
+    target = idx.extractor._target_
+    encoder = encoder_of(named(target))
+    tokens = idx.extractor.get("tokens", "both")
+    return IdChoice("", target, encoder, tokens, idx.remove_background)
 
 
 def need_extractor(pipeline: AnyDoorPipeline, source: str | Path, idx: DictConfig) -> None:
-    """As `with_extractor`, for weights that are not trained any further.
+    """Give the pipeline the extractor that `idx` asks for, its weights staying as they are.
 
     Raises:
         ValueError: `source` was not trained with that encoder.
     """
-    if not with_extractor(pipeline, source, idx):
+    from anydoor_lab.pipeline.extractors import swap_extractor
+
+    if not swap_extractor(pipeline, source, id_choice(idx)):
         own = type(pipeline.id_extractor).__name__
-        asked = idx.extractor._target_.split(".")[-2]
+        asked = idx.extractor._target_.split(".")[-1]
         raise ValueError(
             f"{source} was trained with {own} and has no projector for {asked}; leave idx out, or "
             "train with it"
@@ -162,23 +166,17 @@ def shown_settings(cfg: DictConfig) -> dict[str, Any]:
         "id_size": model.id_size,
         "zoom": model.zoom,
         "remove_background": cfg.idx.remove_background,
-        "collage": collage_name(cfg),
-        "collage_settings": {"hf": {"size_px": model.edge_px}, collage_name(cfg): own},
+        "collage": chosen_collage(cfg),
+        "collage_settings": {"hf": {"size_px": model.edge_px}, chosen_collage(cfg): own},
     }
 
 
-def collage_name(cfg: DictConfig) -> str:
-    """The name among the five of the function that `collage` points to.
+def chosen_collage(cfg: DictConfig) -> str:
+    """The name under which a pipeline keeps the collage that `collage` asks for."""
+    from anydoor_lab.conditioning.collage import collage_name
+    from anydoor_lab.structures.names import named
 
-    Raises:
-        ValueError: it is none of them (a pipeline is saved with its collage's name).
-    """
-    from anydoor_lab.conditioning.collage import COLLAGES
-
-    for name, function in COLLAGES.items():
-        if cfg.collage._target_ == f"{function.__module__}.{getattr(function, '__name__', '')}":
-            return name
-    raise ValueError(f"collage {cfg.collage._target_} is none of {', '.join(COLLAGES)}")
+    return collage_name(named(cfg.collage._target_))
 
 
 def load_pipeline(source: str | Path) -> AnyDoorPipeline:
@@ -190,7 +188,7 @@ def load_pipeline(source: str | Path) -> AnyDoorPipeline:
     """
     from anydoor_lab.models.embedded import locate
     from anydoor_lab.models.joint import is_joint
-    from anydoor_lab.pipeline import AnyDoorPipeline
+    from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
     folder = Path(locate(source))
     if is_joint(folder):
@@ -205,7 +203,7 @@ def _joint_pipeline(folder: Path) -> AnyDoorPipeline:
     from diffusers import AutoencoderKL
 
     from anydoor_lab.models.joint import load_extractor, part_beside
-    from anydoor_lab.pipeline import AnyDoorPipeline
+    from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
     frozen = part_beside(folder, "vae")
     return AnyDoorPipeline.from_pretrained(
@@ -216,9 +214,9 @@ def _joint_pipeline(folder: Path) -> AnyDoorPipeline:
 
 
 def _run_pipeline(folder: Path) -> AnyDoorPipeline:
-    from anydoor_lab.checkpoint import load_named, newest_checkpoint
-    from anydoor_lab.models.precision import round_frozen
-    from anydoor_lab.runs import Run, read_config
+    from anydoor_lab.runs.folder import Run, read_config
+    from anydoor_lab.training.checkpoint import load_named, newest_checkpoint
+    from anydoor_lab.training.precision import round_frozen
 
     config = read_config(folder)
     cfg = OmegaConf.create(config)
@@ -236,7 +234,7 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
 
 def frozen_fingerprint(model: AnyDoor) -> str:
     """What tells the networks that training leaves alone from others."""
-    from anydoor_lab.checkpoint import fingerprint
+    from anydoor_lab.training.checkpoint import fingerprint
 
     frozen = {n: p.float() for n, p in model.named_parameters() if not p.requires_grad}
     return fingerprint(frozen)

@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 
-from anydoor_lab.boxes import Box
+from anydoor_lab import HOMES
 from anydoor_lab.conditioning.collage import Collage, named_collage
 from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning, Shape
 from anydoor_lab.conditioning.official import OfficialConditioner
@@ -21,15 +21,17 @@ from anydoor_lab.diffusion.guidance import BoundDenoiser, Prepared
 from anydoor_lab.diffusion.presets import named_preset, solver_scheduler
 from anydoor_lab.diffusion.sampler import Denoised, sample_by, sample_ddim, spaced_timesteps
 from anydoor_lab.diffusion.schedule import Schedule
-from anydoor_lab.draws import generator
-from anydoor_lab.images import as_picture
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.idx import clip, dinov2, vgg  # noqa: F401  from_pretrained must know them
 from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.models.lora import AdapterFiles
 from anydoor_lab.models.unet import keep_projections
-from anydoor_lab.pair import Picture, check_choice, make_pair
+from anydoor_lab.pipeline.inputs import make_pair
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.checks import check_choice
+from anydoor_lab.structures.images import Picture, as_picture
+from anydoor_lab.structures.rng import rng_for
 
 SHAPES = ("box", "mask")
 OUTPUT_TYPES = ("pil", "np")
@@ -112,6 +114,13 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
             preprocessing=preprocessing,
         )
 
+    def register_modules(self, **modules: Any) -> None:
+        """As diffusers', but classes of this package are saved under their public names."""
+        super().register_modules(**modules)
+        kinds = {name: type(module).__name__ for name, module in modules.items() if module}
+        public = {name: ("anydoor_lab", kind) for name, kind in kinds.items() if kind in HOMES}
+        self.register_to_config(**public)
+
     @property
     def model(self) -> AnyDoor:
         """The networks as one model."""
@@ -189,7 +198,7 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
             raise ValueError(
                 f"num_proposals is {num_proposals} and seed {seed}; expected at least 1 and 0"
             )
-        shown = self.conditioner(collage).condition(pair, generator(seed, 0, "collage"), shape)
+        shown = self.conditioner(collage).condition(pair, rng_for(seed, 0, "collage"), shape)
         seeds = [[seed + k for k in range(num_proposals)]]
         prepared = self.prepare([shown])
         steps = self.denoise(prepared, seeds, num_inference_steps, guidance_scale, preset)
@@ -260,6 +269,19 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
             solver = solver_scheduler(self.scheduler, len(timesteps), noise.device)
             yield from sample_by(solver, denoiser, noise, schedule)
 
+    def sample(
+        self,
+        prepared: Prepared,
+        seeds: Sequence[Sequence[int]],
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        preset: str = "exact",
+    ) -> torch.Tensor:
+        """The latents (B * K, 4, h, w) after the last step of `denoise`."""
+        for denoised in self.denoise(prepared, seeds, num_inference_steps, guidance_scale, preset):
+            latents = denoised.x
+        return latents
+
     def timesteps(self, num_inference_steps: int | None = None, preset: str = "exact") -> list[int]:
         """The timesteps that a call with these arguments goes through, falling.
 
@@ -296,5 +318,5 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
         side = resolution // 2 ** (len(self.vae.config.block_out_channels) - 1)
         size = (self.unet.config.in_channels, side, side)
         flat = [seed for several in seeds for seed in several]
-        drawn = [generator(seed, 0, "latents").standard_normal(size, np.float32) for seed in flat]
+        drawn = [rng_for(seed, 0, "latents").standard_normal(size, np.float32) for seed in flat]
         return torch.from_numpy(np.stack(drawn)).to(self._execution_device)

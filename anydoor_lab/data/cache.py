@@ -12,8 +12,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from anydoor_lab.draws import generator
-from anydoor_lab.pair import Counts, Pair, PairSource, Quality, Variation
+from anydoor_lab.data.source import Counts, PairSource
+from anydoor_lab.structures.pair import Pair, Quality, Variation
+from anydoor_lab.structures.rng import rng_for
 
 BLOCK = 100
 """An interrupted filling goes on behind the last whole block of this many pairs."""
@@ -122,7 +123,7 @@ class PairPool:
         return marks, np.memmap(self.path, np.uint8, mode, 2 * self.size, shape)
 
     def _drawn(self, index: int) -> Pair:
-        return self.source.pair(index % len(self.source), generator(self.seed, index, "pool"))
+        return self.source.pair(index % len(self.source), rng_for(self.seed, index, "pool"))
 
 
 def _mark(pair: Pair) -> tuple[int, int]:

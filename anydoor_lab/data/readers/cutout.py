@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from anydoor_lab.boxes import Box
-from anydoor_lab.images import resized
-from anydoor_lab.pair import UnusablePair
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.images import resized
 
 MAX_SIDE_PX = 2048
 """Longest side of a composed scene; larger cut-outs are shrunk to fit."""

@@ -13,9 +13,11 @@ from pathlib import Path, PurePath
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from anydoor_lab.data.cutout import over_white, placed, share_range
-from anydoor_lab.images import MAX_PIXELS, read_image, read_mask, read_rgba
-from anydoor_lab.pair import Counts, Pair, Split, UnusablePair
+from anydoor_lab.data.readers.cutout import over_white, placed, share_range
+from anydoor_lab.data.source import Counts, Split
+from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.images import MAX_PIXELS, read_image, read_mask, read_rgba
+from anydoor_lab.structures.pair import Pair
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 SMALLEST_SPLIT = 5

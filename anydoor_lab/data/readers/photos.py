@@ -14,9 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from anydoor_lab.data.folder import split_names
-from anydoor_lab.images import read_image
-from anydoor_lab.pair import Counts, Pair, Split, UnusablePair
+from anydoor_lab.data.readers.folder import split_names
+from anydoor_lab.data.source import Counts, Split
+from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.images import read_image
+from anydoor_lab.structures.pair import Pair
 
 
 @dataclass(frozen=True, slots=True)

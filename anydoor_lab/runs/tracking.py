@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from anydoor_lab.files import write_whole
-from anydoor_lab.images import write_png
+from anydoor_lab.structures.files import write_whole
+from anydoor_lab.structures.images import write_png
 
 
 @dataclass(frozen=True, slots=True)

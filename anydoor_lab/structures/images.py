@@ -11,12 +11,14 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from anydoor_lab.files import write_whole
+from anydoor_lab.structures.files import write_whole
 
 MAX_PIXELS = 100_000_000
 """Pictures larger than this (width x height) are refused from their header."""
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+Picture = np.ndarray | Image.Image
+"""A picture as users hand it over: (H, W, 3) uint8 RGB, or PIL's."""
 _Decoded = TypeVar("_Decoded")
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import yaml
 
-from anydoor_lab.files import write_whole
-from anydoor_lab.provenance import commit, config_hash, versions
+from anydoor_lab.structures.files import write_whole
+from anydoor_lab.structures.names import PARTS, may_be_named, present
+from anydoor_lab.runs.provenance import commit, config_hash, versions
 
 CONFIG, FACTS, SCORES, GRID = "config.yaml", "run.json", "scores.json", "grid.png"
 BEFORE = "before.json"
@@ -131,13 +132,29 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error})") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} is damaged: expected settings by name")
-    for key, target in flat(config):
-        if key.endswith("_target_") and not str(target).startswith("anydoor_lab."):
-            raise ValueError(
-                f"{path} names {target} at {key}; a run's settings may call anydoor_lab only, "
-                "load such a run in Python"
-            )
-    return config
+    return with_present_names(config)
+
+
+def with_present_names(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which parts that have moved are named as today.
+
+    Raises:
+        ValueError: a `_target_` is no part that may be named.
+    """
+    renamed: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            renamed[key] = with_present_names(value)
+        elif key == "_target_":
+            if not may_be_named(value):
+                raise ValueError(
+                    f"a run's settings name {value!r}, which is no public name of anydoor_lab; "
+                    f"list its module in {PARTS} if the part is yours"
+                )
+            renamed[key] = present(value)
+        else:
+            renamed[key] = value
+    return renamed
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.utils.data import DataLoader
 
-from anydoor_lab.checkpoint import Checkpoint, load_named, save_checkpoint
-from anydoor_lab.plan import FitSettings, Plan, learning_rate
+from anydoor_lab.training.batches import FitSettings, Plan, learning_rate
+from anydoor_lab.training.checkpoint import Checkpoint, load_named, save_checkpoint
 
 MAX_SKIPPED_STEPS = 10
 """A run stops after this many steps in a row whose gradient is not finite."""

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 
 
-def generator(seed: int, index: int, purpose: str) -> np.random.Generator:
+def rng_for(seed: int, index: int, purpose: str) -> np.random.Generator:
     """An independent numpy generator for one purpose ("pair", "noise" ...) of one sample.
 
     Args:

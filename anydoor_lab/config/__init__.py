@@ -1,0 +1,1 @@
+"""From the command line to the library: composing, refusing, assembling, loading."""

@@ -1,0 +1,1 @@
+"""Pairs from what lies on a disk, one reader per kind of storage."""

@@ -1,0 +1,59 @@
+"""The judges of a run: its metrics, and what each of them asks to see."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from anydoor_lab.data.world import Attributes
+from anydoor_lab.metrics.protocol import ScoreProtocol
+from anydoor_lab.structures.pair import Pair
+
+
+class PictureScore(Protocol):
+    """A metric that scores picture by picture; a new one is a class and one file in conf/metrics/.
+
+    The names of its parameters say what it is shown, one entry per picture: `generated` and
+    `references` (regions (h, w, 3) uint8), `results` and `scenes` (H, W, 3), `backgrounds` (H, W)
+    bool, `attributes`, or `seeds` (the regions of one pair over several seeds). Where one of them
+    is not known (the attributes of a photograph), the metric is left out.
+    """
+
+    scores: Callable[..., Tensor | dict[str, Tensor]]
+    """(B,) scores, or several by name; NaN where a picture has none."""
+
+
+def asks_for(metric: PictureScore) -> tuple[str, ...]:
+    """What a metric must be shown, by name."""
+    return tuple(inspect.signature(metric.scores).parameters)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judges:
+    """The metrics by name and the protocol they score by.
+
+    Args:
+        metrics: by the names under which their numbers stand.
+        protocol: which part of the pictures is compared.
+        truth: the true attributes of a pair's object, where they are known.
+    """
+
+    metrics: Mapping[str, Any]
+    protocol: ScoreProtocol
+    truth: Callable[[Pair], Attributes] | None = None
+
+    def of(self, source: Any) -> Judges:
+        """The same for the pairs of `source`: attributes are read only where they are known, and
+        where the reader knows all their names."""
+        readers = {name: m for name, m in self.metrics.items() if "attributes" in asks_for(m)}
+        unread = {name: m for name, m in self.metrics.items() if name not in readers}
+        names = getattr(source, "names", None)
+        if names is None:
+            return replace(self, metrics=unread, truth=None)
+        known = {name: m for name, m in readers.items() if m.reads(names)}
+        metrics = {name: m for name, m in self.metrics.items() if name in known or name in unread}
+        return replace(self, metrics=metrics, truth=source.attributes_of)

@@ -1,0 +1,53 @@
+"""What is scored: the held-out pairs, and the regions of them that judges see."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from anydoor_lab.data.source import PairSource
+from anydoor_lab.evaluation.settings import EvalSettings
+from anydoor_lab.metrics.protocol import ScoreProtocol
+from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.images import on_white, padded_square
+from anydoor_lab.structures.pair import Pair
+from anydoor_lab.structures.rng import rng_for
+
+
+def held_out_pairs(source: PairSource, settings: EvalSettings) -> list[Pair]:
+    """Up to `num_pairs` usable pairs; true second views where the source has any, else stills.
+
+    Raises:
+        ValueError: not one pair is usable.
+    """
+    moving: list[Pair] = []
+    stills: list[Pair] = []
+    looked_at = 4 * settings.num_pairs
+    for index in range(max(looked_at, len(source))):
+        enough = len(moving) == settings.num_pairs or (index >= looked_at and (moving or stills))
+        if enough or (not moving and index >= len(source)):
+            break
+        try:
+            pair = source.pair(index % len(source), rng_for(settings.seed, index, "held out"))
+        except UnusablePair:
+            continue
+        (stills if pair.variation == "still" else moving).append(pair)
+    pairs = moving or stills[: settings.num_pairs]
+    if not pairs:
+        raise ValueError(f"no held-out pair is usable ({source.counts}); check the pictures")
+    return pairs
+
+
+def region_of(scene: np.ndarray, pair: Pair, protocol: ScoreProtocol) -> np.ndarray:
+    """The part of a scene that is scored: a square about the true object's box."""
+    box = Box.around(pair.scene_mask).squared(*pair.scene_mask.shape)
+    return protocol.region(scene, box, pair.scene_mask)
+
+
+def reference_region(pair: Pair, protocol: ScoreProtocol) -> np.ndarray:
+    """The target object as it is scored: its box, cut out on white (on black for box+mask)."""
+    box = Box.around(pair.reference_mask).slices
+    image, mask = pair.reference[box], pair.reference_mask[box]
+    if protocol.crop == "box+mask":
+        return padded_square(np.where(mask[..., None], image, np.uint8(0)), 0)
+    return padded_square(on_white(image, mask), 255)

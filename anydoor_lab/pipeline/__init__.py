@@ -1,0 +1,1 @@
+"""From pictures to pictures: the diffusers pipeline over the tensor core."""

@@ -1,0 +1,86 @@
+"""What every command does with scores: evaluate, write scores.json, table and picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from anydoor_lab.evaluation.anchors import anchor_scenes
+from anydoor_lab.evaluation.generate import Generate
+from anydoor_lab.evaluation.judges import Judges
+from anydoor_lab.evaluation.score import evaluate, score_scenes
+from anydoor_lab.evaluation.settings import EvalSettings
+from anydoor_lab.pipeline.results import Result
+from anydoor_lab.report.scores import caption_of, save_results, score_table
+from anydoor_lab.runs.folder import GRID, SCORES
+from anydoor_lab.runs.provenance import commit
+from anydoor_lab.structures.files import write_whole
+from anydoor_lab.structures.pair import Pair
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bench:
+    """The held-out pairs, judges and settings of a config, for several models.
+
+    Args:
+        scale: "tiny", "sd21": stands beside every number.
+        settings: how to score.
+        judges: by what.
+        pairs: on what.
+    """
+
+    scale: str
+    settings: EvalSettings
+    judges: Judges
+    pairs: Sequence[Pair]
+
+    def score(self, method: Generate, name: str) -> tuple[dict[str, Any], list[Result]]:
+        """One row of scores, and results to look at; shows its progress.
+
+        All processes must ask; each scores its share.
+        """
+        preset = getattr(method, "preset", "exact")
+        if preset != "exact":
+            name = f"{name}, preset {preset}"
+        with tqdm(total=len(self.pairs), desc=f"scoring {name}", unit="pair") as bar:
+            row, results = evaluate(method, self.pairs, self.judges, self.settings, bar.update)
+        return {"run": name, "preset": preset, **row}, results
+
+    def anchors(self) -> list[dict[str, Any]]:
+        """Rows of what frames the scores: no network has a part in them."""
+        return [
+            {"run": name, "anchor": True, **score_scenes(scenes, self.pairs, self.judges)}
+            for name, scenes in anchor_scenes(self.pairs).items()
+        ]
+
+    def report(
+        self, rows: Sequence[dict[str, Any]], results: Sequence[Result], folder: Path
+    ) -> dict[str, Any]:
+        """Write scores.json, the table and the picture; print the table and where they are.
+
+        The last row that is no anchor is the model the run stands for.
+        """
+        origins = [{"origin": p.origin, "variation": p.variation} for p in self.pairs]
+        models = [index for index, row in enumerate(rows) if not row.get("anchor")]
+        scores = {
+            "scale": self.scale,
+            "protocol": str(self.judges.protocol),
+            "seed": self.settings.seed,
+            "commit": commit(),
+            "n": len(self.pairs),
+            "model_row": models[-1],
+            "rows": list(rows),
+            "pairs": origins,
+        }
+        table = score_table(scores)
+        written = table.write(folder, "scores")
+        picture = save_results(results, caption_of(scores, "Held-out results"), folder / GRID)
+        write_whole(folder / SCORES, json.dumps(scores, indent=1))
+        print(f"\n{table.terminal()}")
+        print(f"table    {written['md']}\nscores   {folder / SCORES}\npicture  {picture}")
+        return scores

@@ -1,0 +1,1 @@
+"""A run's folder, where its numbers go, and what they depend on."""
