@@ -22,6 +22,20 @@ def faults(check: Checker, files: dict[str, str] = MODULES) -> str:
     return "\n".join(fault for path, source in files.items() for fault in check(source, path))
 
 
+def test_the_street_holds_commands_only_and_every_folder_is_a_room() -> None:
+    folders = {path.split("/")[0] for path in MODULES if "/" in path}
+    assert list(shape.street_faults(MODULES, folders)) == []
+    standing = {path.removesuffix(".py") for path in MODULES if "/" not in path}
+    assert standing == {"__init__", *shape.COMMANDS}
+    for command in shape.COMMANDS:
+        assert 'if __name__ == "__main__":' in MODULES[f"{command}.py"]
+
+
+def test_what_does_not_belong_into_the_street_is_found() -> None:
+    found = list(shape.street_faults(["train.py", "pair.py", "models/x.py"], ["models", "things"]))
+    assert [fault.split(" ")[0] for fault in found] == ["pair.py", "things/"]
+
+
 def test_imports_go_down_the_floors_only() -> None:
     assert faults(shape.floor_faults) == ""
 
@@ -76,14 +90,14 @@ def test_importing_the_package_does_not_import_torch() -> None:
         (
             "models/unet.py",
             "from anydoor_lab.pipeline.anydoor import AnyDoorPipeline",
-            "models/unet.py (floor 2) imports pipeline.AnyDoorPipeline (floor 3)",
+            "models/unet.py (floor 2) imports pipeline.anydoor.AnyDoorPipeline (floor 3)",
         ),
         ("models/unet.py", "from ..diffusion import loss", "imports diffusion.loss (floor 2)"),
         ("data/index.py", "def f():\n    import anydoor_lab.conditioning", "imports conditioning"),
-        ("training.py", "from anydoor_lab import tracking", "imports tracking (floor 3)"),
-        ("boxes.py", "from . import data", "imports data (floor 1)"),
+        ("training/fit.py", "from anydoor_lab.runs import tracking", "imports runs.tracking"),
+        ("structures/boxes.py", "from anydoor_lab import data", "imports data (floor 1)"),
         ("train.py", "from anydoor_lab import evaluate", "imports evaluate (floor 6)"),
-        ("report/tables.py", "from anydoor_lab import configs", "imports configs (floor 6)"),
+        ("report/tables.py", "from anydoor_lab.config import compose", "imports config.compose"),
     ],
 )
 def test_an_import_that_does_not_go_down_is_found(path: str, source: str, says: str) -> None:
@@ -94,12 +108,10 @@ def test_an_import_that_does_not_go_down_is_found(path: str, source: str, says: 
     ("path", "source"),
     [
         ("models/unet.py", "from anydoor_lab.models.idx import vgg\nfrom . import vae"),
-        ("train.py", "from anydoor_lab import assemble, configs, training\nimport torchmetrics"),
-        (
-            "data/index.py",
-            "from anydoor_lab import Pair, draws\nfrom anydoor_lab.structures.pair import Pair",
-        ),
-        ("__init__.py", "from anydoor_lab.pipeline.anydoor import AnyDoorPipeline"),
+        ("train.py", "from anydoor_lab.config import assemble\nimport torchmetrics"),
+        ("data/index.py", "from anydoor_lab import Pair\nfrom anydoor_lab.structures import rng"),
+        ("structures/pair.py", "from anydoor_lab.structures.boxes import Box"),
+        ("__init__.py", "from anydoor_lab.pipeline import AnyDoorPipeline"),
     ],
 )
 def test_an_import_that_goes_down_is_left_alone(path: str, source: str) -> None:
@@ -109,19 +121,19 @@ def test_an_import_that_goes_down_is_left_alone(path: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("path", "source", "found"),
     [
-        ("training.py", "import wandb", True),
-        ("tracking.py", "import wandb", False),
+        ("training/fit.py", "import wandb", True),
+        ("runs/tracking.py", "import wandb", False),
         ("report/wandb_report.py", "import wandb", False),
         ("report/tables.py", "def f():\n    from wandb import Table", True),
-        ("assemble.py", "from omegaconf import DictConfig", False),
-        ("pipeline.py", "import hydra.utils", True),
+        ("config/assemble.py", "from omegaconf import DictConfig", False),
+        ("pipeline/anydoor.py", "import hydra.utils", True),
         ("analysis/attention.py", "from matplotlib import pyplot", True),
         ("report/figures.py", "from matplotlib import pyplot", False),
         ("report/figures.py", "import ipywidgets", True),
         ("train.py", "import torch", True),
         ("train.py", "def main():\n    import torch", False),
-        ("assemble.py", "try:\n    from diffusers import x\nexcept ImportError:\n    x = 0", True),
-        ("assemble.py", "if TYPE_CHECKING:\n    from torch import nn", False),
+        ("config/x.py", "try:\n    from diffusers import x\nexcept ImportError:\n    x = 0", True),
+        ("config/assemble.py", "if TYPE_CHECKING:\n    from torch import nn", False),
         ("data/index.py", "from torch.utils.data import Dataset", True),
         ("models/vae.py", "import torch", False),
     ],

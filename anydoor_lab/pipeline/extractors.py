@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from anydoor_lab.models.embedded import locate
 from anydoor_lab.models.idx.table import IdChoice, encoder_of, id_choices
@@ -24,8 +25,8 @@ def swap_extractor(pipeline: AnyDoorPipeline, source: str | Path, choice: IdChoi
         name = encoder_of(choice.kind)
         if not name or not is_joint(folder):
             return False
-        loaded = load_extractor(folder, name)
-        pipeline.register_modules(id_extractor=loaded.to(pipeline.device))  # type: ignore[attr-defined]
+        loaded: Any = load_extractor(folder, name)
+        pipeline.register_modules(id_extractor=loaded.to(pipeline.device))
     pipeline.id_extractor.register_to_config(tokens=choice.tokens)
     pipeline.register_to_config(remove_background=choice.remove_background)
     return True

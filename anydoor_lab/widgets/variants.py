@@ -22,7 +22,7 @@ class Variants:
         self.names = tuple(self._choices) or ("own",)
 
     def pipeline(self, name: str) -> AnyDoorPipeline:
-        """A view of the pipeline with this ID extractor; the last one asked for is the valid one."""
+        """A view of the pipeline with this ID extractor; only the one last asked for holds."""
         if len(self.names) == 1:
             return self._pipeline
         choice = self._choices[name]
