@@ -13,15 +13,15 @@ from anydoor_lab.conditioning.collage import high_frequency
 from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
 from anydoor_lab.draws import generator
 from anydoor_lab.pair import Picture, UnusablePair, check_masked
-from anydoor_lab.widgets.painter import Painter, overlaid
-from anydoor_lab.widgets.segmenters import Sam, Segmenter, grab_cut
+from anydoor_lab.widgets.bundle import bundled
+from anydoor_lab.widgets.object_cutter.segmenters import Sam, Segmenter, grab_cut
+from anydoor_lab.widgets.painter.painter import Painter, overlaid
 from anydoor_lab.widgets.view import (
     BAD_INPUT,
     PngBytes,
     empty_figure,
     marked_by_alpha,
     png,
-    script,
 )
 
 PREVIEW_PX = 192
@@ -40,7 +40,8 @@ class ObjectCutter(Painter):
         segmenter: the function that cuts; any `Segmenter`.
     """
 
-    _esm = script("painter.js", "object_cutter.js")
+    _esm = bundled(__file__, ".js")
+    _css = bundled(__file__, ".css")
     _id_image = PngBytes(b"").tag(sync=True)
     _detail_map = PngBytes(b"").tag(sync=True)
 
