@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-NOTEBOOK = Path(__file__).resolve().parent / "widgets" / "demo.ipynb"
+NOTEBOOK = Path(__file__).resolve().parent / "widgets" / "teleporter" / "demo.ipynb"
 MAX_MESSAGE = 100_000_000
 """Bytes of one message from the browser: an uploaded picture."""
 ONLY_HERE = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob: ws:"

@@ -86,7 +86,9 @@ def gigabytes(count: float) -> str:
 
 
 def weight_rows() -> Iterator[tuple[str, str, str, str]]:
-    """(scale and network, source, where it was found, what is blocked without it) of conf/model."""
+    """(scale and network, source, where it was found, what is blocked without it) of conf/model,
+    and of the ID extractors that bring their own network."""
+    from anydoor_lab.models.idx.table import id_choices
     from anydoor_lab.models.sources import MissingError, obtain
 
     for path in sorted((conf_dir() / "model").glob("*.yaml"), reverse=True):
@@ -100,6 +102,9 @@ def weight_rows() -> Iterator[tuple[str, str, str, str]]:
                 found = f"{MISSING}: {reason[1] if reason else error}"
             missing = found.startswith(MISSING)
             yield f"{path.stem} {name}", shown, found, blocked if missing else ""
+    for choice in id_choices().values():
+        if not choice.encoder:
+            yield f"idx {choice.name}", choice.target, "own part", ""
 
 
 def networks(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...], str]]:

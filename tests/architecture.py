@@ -26,7 +26,7 @@ SHARED_BY_DOORS = "config"
 COMMANDS = frozenset(
     {"train", "evaluate", "generate", "compare", "convert", "export", "pretrain", "doctor", "demo"}
 )
-"""The street: every .py at the top of the package is one of these, and nothing else stands there."""
+"""The street: each .py at the top of the package is one of these, and nothing else is there."""
 
 HEAVY = frozenset({"torch", "diffusers", "transformers"})
 # library -> the places (folders, or beginnings of paths) that may import it at all

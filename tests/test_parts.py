@@ -236,8 +236,8 @@ def test_a_run_of_own_parts_is_exported_loaded_and_offered(lab: Lab) -> None:
         for source in ("run", "exported"):
             pipeline = load_pipeline(source)
             shown = Teleporter(pipeline, pair.reference, pair.scene)
-            assert shown.panel.idx_names == ["colours"], shown.panel.idx_names
-            assert "my_lab.greys.greys" in shown.panel.collage_names
+            assert shown.panel.names["idx"] == ["colours"], shown.panel.names
+            assert "my_lab.greys.greys" in shown.panel.names["collage"]
             placed = pipeline(pair.reference, pair.scene, reference_mask=pair.reference_mask,
                               scene_mask=pair.scene_mask, output_type="np", num_inference_steps=2)
             pictures.append(placed.images[0])

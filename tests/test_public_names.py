@@ -22,16 +22,66 @@ from anydoor_lab.structures.names import (
     named,
 )
 
-FROZEN = """
-AfterSweep AnyDoorMethod AnyDoorPipeline AttributeReader Autoencoding BackgroundPsnr BackgroundSsim
-Box CaptionContrast CaptionSamples ClipExtractor Conditioner Conditioning CopyPaste CropSamples
-DetailExtractor Dinov2Extractor Folder InstanceContrast JointPlacing JointSamples LabelledSamples
-LatentSamples LocalTracker LookSamples Naming Pair Photos Placement SilentTracker TextToImage
-UnusablePair Vgg16 VggExtractor VggNaming WandbTracker World adaptive_timesteps attribute_accuracy
-build_pipeline clip_score compose_config contrast_clip contrast_dinov2 crop_scene dino_score
-diversity empty_collage high_frequency_collage joint_network load_pipeline noise_collage
-original_collage paste_back read_image read_mask shuffle_collage uniform_timesteps
-""".split()
+FROZEN = [
+    "AfterSweep",
+    "AnyDoorMethod",
+    "AnyDoorPipeline",
+    "AttributeReader",
+    "Autoencoding",
+    "BackgroundPsnr",
+    "BackgroundSsim",
+    "Box",
+    "CaptionContrast",
+    "CaptionSamples",
+    "ClipExtractor",
+    "Conditioner",
+    "Conditioning",
+    "CopyPaste",
+    "CropSamples",
+    "DetailExtractor",
+    "Dinov2Extractor",
+    "Folder",
+    "InstanceContrast",
+    "JointPlacing",
+    "JointSamples",
+    "LabelledSamples",
+    "LatentSamples",
+    "LocalTracker",
+    "LookSamples",
+    "Naming",
+    "Pair",
+    "Photos",
+    "Placement",
+    "SilentTracker",
+    "TextToImage",
+    "UnusablePair",
+    "Vgg16",
+    "VggExtractor",
+    "VggNaming",
+    "WandbTracker",
+    "World",
+    "adaptive_timesteps",
+    "attribute_accuracy",
+    "build_pipeline",
+    "clip_score",
+    "compose_config",
+    "contrast_clip",
+    "contrast_dinov2",
+    "crop_scene",
+    "dino_score",
+    "diversity",
+    "empty_collage",
+    "high_frequency_collage",
+    "joint_network",
+    "load_pipeline",
+    "noise_collage",
+    "original_collage",
+    "paste_back",
+    "read_image",
+    "read_mask",
+    "shuffle_collage",
+    "uniform_timesteps",
+]
 """A name may be added here. One that is removed locks somebody's folder."""
 
 

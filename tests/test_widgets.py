@@ -20,8 +20,8 @@ from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker, Teleporter
-from anydoor_lab.widgets.segmenters import Sam
-from anydoor_lab.widgets.variants import IDX
+from anydoor_lab.widgets.object_cutter.segmenters import Sam
+from anydoor_lab.widgets.teleporter.variants import IDX
 from small import RandomSamples, small_objective
 
 if TYPE_CHECKING:

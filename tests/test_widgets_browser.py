@@ -272,7 +272,7 @@ def kernel_is_ready(shown: Any, address: str) -> bool:
 
 def check_only_inside(path: Path, box: tuple[int, int, int, int]) -> None:
     from anydoor_lab.structures.boxes import Box
-    from anydoor_lab.widgets.recipe import read_recipe
+    from anydoor_lab.widgets.teleporter.recipe import read_recipe
 
     pictures = read_recipe(path.read_text())[1]
     y1, x1, y2, x2 = box

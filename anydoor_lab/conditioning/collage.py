@@ -10,10 +10,11 @@ from typing import Protocol
 
 import cv2
 import numpy as np
+import yaml
 
 from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.images import resized, resized_mask
-from anydoor_lab.structures.names import name_of, named
+from anydoor_lab.structures.names import conf_folders, name_of, named
 
 
 class Collage(Protocol):
@@ -142,3 +143,9 @@ def collage_name(collage: Collage) -> str:
     """What `named_collage` finds a function by: one of the five names, else its public name."""
     own = next((name for name, function in COLLAGES.items() if function is collage), None)
     return own or name_of(collage)
+
+
+def offered_collages() -> list[str]:
+    """What `named_collage` finds: the paper's five, then those of `ANYDOOR_PARTS`."""
+    files = [path for folder in conf_folders() for path in sorted(folder.glob("collage/*.yaml"))]
+    return [*COLLAGES, *(yaml.safe_load(path.read_text())["_target_"] for path in files)]

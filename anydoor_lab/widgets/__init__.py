@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "LiveRun": "anydoor_lab.widgets.live_run",
-    "ObjectCutter": "anydoor_lab.widgets.object_cutter",
-    "RegionPicker": "anydoor_lab.widgets.region_picker",
-    "Teleporter": "anydoor_lab.widgets.teleporter",
+    "LiveRun": "anydoor_lab.widgets.live_run.live_run",
+    "ObjectCutter": "anydoor_lab.widgets.object_cutter.object_cutter",
+    "RegionPicker": "anydoor_lab.widgets.region_picker.region_picker",
+    "Teleporter": "anydoor_lab.widgets.teleporter.teleporter",
 }
 __all__ = sorted(_HOMES)
 

@@ -1,4 +1,4 @@
-"""What all widgets share: a message line, scripts from files, a figure where no front end is."""
+"""What all widgets share: a message line, pictures in and out, a figure where no front end is."""
 
 from __future__ import annotations
 
@@ -33,15 +33,9 @@ SHOWN_PX = 1600
 BAD_INPUT = (ValueError, TypeError, OSError, RuntimeError)
 
 
-def script(*names: str) -> str:
-    """The named files beside this one, one after the other: one module without imports."""
-    return "\n".join((Path(__file__).parent / name).read_text("utf-8") for name in names)
-
-
 class View(anywidget.AnyWidget):
     """A widget that says in its message line what is wrong, and can be drawn without a browser."""
 
-    _css = script("style.css")
     message = traitlets.Unicode("").tag(sync=True)
 
     @contextmanager

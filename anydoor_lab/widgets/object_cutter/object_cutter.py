@@ -14,15 +14,15 @@ from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import UnusablePair, check_masked
 from anydoor_lab.structures.images import Picture
 from anydoor_lab.structures.rng import rng_for
-from anydoor_lab.widgets.painter import Painter, overlaid
-from anydoor_lab.widgets.segmenters import Sam, Segmenter, grab_cut
+from anydoor_lab.widgets.bundle import bundled
+from anydoor_lab.widgets.object_cutter.segmenters import Sam, Segmenter, grab_cut
+from anydoor_lab.widgets.painter.painter import Painter, overlaid
 from anydoor_lab.widgets.view import (
     BAD_INPUT,
     PngBytes,
     empty_figure,
     marked_by_alpha,
     png,
-    script,
 )
 
 PREVIEW_PX = 192
@@ -41,7 +41,8 @@ class ObjectCutter(Painter):
         segmenter: the function that cuts; any `Segmenter`.
     """
 
-    _esm = script("painter.js", "object_cutter.js")
+    _esm = bundled(__file__, ".js")
+    _css = bundled(__file__, ".css")
     _id_image = PngBytes(b"").tag(sync=True)
     _detail_map = PngBytes(b"").tag(sync=True)
 

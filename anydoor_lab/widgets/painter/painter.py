@@ -14,6 +14,7 @@ from PIL import Image
 from anydoor_lab.pipeline.inputs import checked_box
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import Picture
+from anydoor_lab.widgets.bundle import bundled
 from anydoor_lab.widgets.view import (
     BAD_INPUT,
     SHOWN_PX,
@@ -41,6 +42,7 @@ class Painter(View):
         strokes: counts what was drawn in the browser; observe it to follow along.
     """
 
+    _css = bundled(__file__, ".css")
     label = traitlets.Unicode("Picture").tag(sync=True)
     strokes = traitlets.Int(0).tag(sync=True)
     _height = traitlets.Int(0).tag(sync=True)

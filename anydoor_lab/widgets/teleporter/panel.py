@@ -8,9 +8,10 @@ import numpy as np
 import traitlets
 from traitlets import Bool, Float, Int, List, Unicode
 
-from anydoor_lab.conditioning.collage import COLLAGES
+from anydoor_lab.conditioning.collage import offered_collages
 from anydoor_lab.conditioning.placement import BLENDS
-from anydoor_lab.widgets.view import SHOWN_PX, PngBytes, View, png, script
+from anydoor_lab.widgets.bundle import bundled
+from anydoor_lab.widgets.view import SHOWN_PX, PngBytes, View, png
 
 RANGES = {"steps": (1, 100), "guidance": (1, 10), "seed": (0, 2**31 - 1), "proposals": (1, 8)}
 SETTINGS = ("steps", "guidance", "seed", "proposals", "idx", "collage", "shape", "blend")
@@ -24,7 +25,8 @@ class Panel(View):
         settings: first values of some of `SETTINGS`.
     """
 
-    _esm = script("painter.js", "panel.js")
+    _esm = bundled(__file__, ".js")
+    _css = bundled(__file__, ".css")
     steps = Int(20).tag(sync=True)
     guidance = Float(2.0).tag(sync=True)
     seed = Int(0).tag(sync=True)
@@ -46,7 +48,8 @@ class Panel(View):
     _after = PngBytes(b"").tag(sync=True)
 
     def __init__(self, choices: tuple[str, ...], **settings: Any) -> None:
-        names = {"idx": choices, "collage": COLLAGES, "shape": ("box", "mask"), "blend": BLENDS}
+        names: dict[str, Any] = {"idx": choices, "collage": offered_collages()}
+        names |= {"shape": ("box", "mask"), "blend": BLENDS}
         self.names = {key: list(values) for key, values in names.items()}
         self._valid: dict[str, Any] = {}
         super().__init__(_choices=self.names, idx=choices[0])

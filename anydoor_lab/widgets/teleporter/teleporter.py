@@ -20,11 +20,11 @@ from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import Picture
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
-from anydoor_lab.widgets.object_cutter import ObjectCutter
-from anydoor_lab.widgets.panel import Panel
-from anydoor_lab.widgets.recipe import read_recipe, recipe_of, save_recipe
-from anydoor_lab.widgets.region_picker import RegionPicker
-from anydoor_lab.widgets.variants import Variants
+from anydoor_lab.widgets.object_cutter.object_cutter import ObjectCutter
+from anydoor_lab.widgets.region_picker.region_picker import RegionPicker
+from anydoor_lab.widgets.teleporter.panel import Panel
+from anydoor_lab.widgets.teleporter.recipe import read_recipe, recipe_of, save_recipe
+from anydoor_lab.widgets.teleporter.variants import Variants
 from anydoor_lab.widgets.view import BAD_INPUT, empty_figure
 
 PREVIEW_EVERY_S = 0.25

@@ -16,7 +16,8 @@ from anydoor_lab.runs.tracking import LocalTracker, RunFacts, read_metrics
 from anydoor_lab.structures.images import read_image
 from anydoor_lab.training.batches import FitSettings
 from anydoor_lab.training.fit import Samples, TrainingState, fit
-from anydoor_lab.widgets.view import BAD_INPUT, View, empty_figure, png, script
+from anydoor_lab.widgets.bundle import bundled
+from anydoor_lab.widgets.view import BAD_INPUT, View, empty_figure, png
 
 MAX_POINTS = 400
 MAX_SHEETS = 3
@@ -33,7 +34,8 @@ class LiveRun(View):
         training: whether a training in this kernel is going on.
     """
 
-    _esm = script("painter.js", "live_run.js")
+    _esm = bundled(__file__, ".js")
+    _css = bundled(__file__, ".css")
     folder = traitlets.Unicode("").tag(sync=True)
     status = traitlets.Unicode("").tag(sync=True)
     training = traitlets.Bool(False).tag(sync=True)

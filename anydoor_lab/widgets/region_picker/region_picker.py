@@ -8,8 +8,8 @@ import numpy as np
 
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import Picture
-from anydoor_lab.widgets.painter import Painter
-from anydoor_lab.widgets.view import script
+from anydoor_lab.widgets.bundle import bundled
+from anydoor_lab.widgets.painter.painter import Painter
 
 
 class RegionPicker(Painter):
@@ -24,7 +24,7 @@ class RegionPicker(Painter):
     marked; brush and polygon add to it.
     """
 
-    _esm = script("painter.js", "region_picker.js")
+    _esm = bundled(__file__, ".js")
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""LiveRun: a training as it goes."""

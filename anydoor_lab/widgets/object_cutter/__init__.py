@@ -1,0 +1,1 @@
+"""ObjectCutter: cut the object out of a reference photo."""

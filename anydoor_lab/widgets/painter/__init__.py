@@ -1,0 +1,1 @@
+"""Painter: a picture one draws a mask on."""

@@ -1,0 +1,1 @@
+"""RegionPicker: mark where in a scene the object goes."""

@@ -1,0 +1,1 @@
+"""Teleporter: cutter, picker and panel around one pipeline, and its recipes."""
