@@ -64,7 +64,7 @@ def place(pipeline: Any, **choices: Any) -> np.ndarray:
 
 def pixels_hash(picture: np.ndarray) -> str:
     """SHA-256 of a picture's bytes."""
-    return hashlib.sha256(np.ascontiguousarray(picture)).hexdigest()
+    return hashlib.sha256(picture.tobytes()).hexdigest()
 
 
 def ground() -> dict[str, str]:
