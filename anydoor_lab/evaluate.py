@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from anydoor_lab.config.compose import output_folder
 from anydoor_lab.config.door import door
 
-RUNS_OWN = ("model", "data", "data_seed", "eval")
+RUNS_OWN = ("model", "data", "data_seed", "eval", "metrics")
 
 
 @door("evaluate")
@@ -49,12 +49,13 @@ def as_the_run(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     if not cfg.run or not (Path(cfg.run) / CONFIG).is_file():
         return cfg
     held = read_config(Path(cfg.run))
-    merged = OmegaConf.merge(cfg, {key: held[key] for key in RUNS_OWN if key in held})
-    for override in overrides:
-        key = override.lstrip("+").split("=")[0]
-        if key.split(".")[0] in RUNS_OWN:
-            OmegaConf.update(merged, key, OmegaConf.select(cfg, key), merge=False)
-    return merged  # type: ignore[return-value]
+    asked = [text.lstrip("+~").split("=")[0] for text in overrides]
+    values = {key: held[key] for key in RUNS_OWN if key in held and key not in asked}
+    chosen = OmegaConf.create({**OmegaConf.to_container(cfg), **values})  # type: ignore[dict-item]
+    for key in asked:
+        if key.split(".")[0] in values:
+            OmegaConf.update(chosen, key, OmegaConf.select(cfg, key), merge=False)
+    return chosen
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -10,7 +12,7 @@ from anydoor_lab.metrics.interval import Interval, interval_from_sums
 
 
 class MeanScore(Metric):
-    """A mean over pictures; a score inherits it and calls `add` from its `update`."""
+    """A mean over pictures; a score inherits it and says in `scores` what each picture gets."""
 
     full_state_update = False
     total: Tensor
@@ -23,6 +25,14 @@ class MeanScore(Metric):
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("squares", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def scores(self, *shown: Any, **more: Any) -> Tensor:
+        """(B,) scores of B pictures, without counting them; its parameters say what it is shown."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how a picture is scored")
+
+    def update(self, *shown: Any, **more: Any) -> None:
+        """Count B pictures; arguments as `scores`."""
+        self.add(self.scores(*shown, **more))
 
     def add(self, values: Tensor) -> None:
         """Count (n,) finished scores.

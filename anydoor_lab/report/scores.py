@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from anydoor_lab.pipeline.results import Result
 from anydoor_lab.report.caption import Caption
 from anydoor_lab.report.figures import compare_runs, save
 from anydoor_lab.report.sheets import Cell, grid
 from anydoor_lab.report.tables import Column, Table
+from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import as_picture
+from anydoor_lab.structures.pair import Pair
 
 HEADERS = ("reference", "scene + region", "collage", "result", "ground truth")
 COLUMNS = (
@@ -46,7 +49,10 @@ def caption_of(scores: Mapping[str, Any], title: str) -> Caption:
 def score_table(scores: Mapping[str, Any], title: str = "Scores on held-out pairs") -> Table:
     """One row per model and anchor."""
     rows = [without_singles(row) for row in scores["rows"]]
-    columns = [c for c in COLUMNS if any(row.get(c.key) is not None for row in rows)]
+    known = {column.key for column in COLUMNS}
+    own = [Column(key) for row in rows for key in row if f"{key}_low" in row and key not in known]
+    columns = [*COLUMNS, *dict.fromkeys(own)]
+    columns = [c for c in columns if any(row.get(c.key) is not None for row in rows)]
     return Table(rows, columns, caption_of(scores, title))
 
 
@@ -55,18 +61,32 @@ def without_singles(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if not key.endswith("_each")}
 
 
-def result_row(result: Any) -> list[np.ndarray | Cell]:
-    """Reference | scene with region | collage | result | ground truth of an evaluation `Result`."""
+def result_row(result: Result) -> list[np.ndarray | Cell]:
+    """Reference | scene with region | collage | result | ground truth.
+
+    Of a method that shows no network a collage, the collage is blank and the two last are cut out
+    of the scenes about the object's box.
+    """
     pair, shown = result.pair, result.shown
+    if shown is None or result.crop is None:
+        around = Box.around(pair.scene_mask).grown(1.5, *pair.scene_mask.shape).slices
+        blank = np.full((64, 64, 3), 255, np.uint8)
+        places = [blank, result.scene[around], pair.scene[around]]
+        return [pair.reference, Cell(_marked(pair, pair.scene_mask), pair.scene_mask), *places]
     place = shown.placement
     region = place.region.mask(place.scene_height, place.scene_width)
-    emptied = pair.scene.copy()
-    emptied[region] = 255 - (255 - emptied[region]) // 3
     collage, truth = as_picture(shown.collage), as_picture(shown.target)
-    return [pair.reference, Cell(emptied, region), collage, result.crop, truth]
+    return [pair.reference, Cell(_marked(pair, region), region), collage, result.crop, truth]
 
 
-def save_results(results: Sequence[Any], caption: Caption, path: Path) -> Path:
+def _marked(pair: Pair, region: np.ndarray) -> np.ndarray:
+    """The scene with the region pale."""
+    marked = pair.scene.copy()
+    marked[region] = 255 - (255 - marked[region]) // 3
+    return marked
+
+
+def save_results(results: Sequence[Result], caption: Caption, path: Path) -> Path:
     """The picture of several results, one row each."""
     rows = [result_row(result) for result in results]
     notes = [result.pair.variation for result in results]

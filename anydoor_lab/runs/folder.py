@@ -108,8 +108,12 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def first_difference(held: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """The first key that differs, as "train.steps is 10 there, 20 here"; empty if none does."""
-    for key in sorted({*held, *asked}):
+    """The first key that differs, as "train.steps is 10 there, 20 here"; empty if none does.
+
+    A whole group that the held settings do not know yet (they are of an older version) is passed.
+    """
+    groups = {key.split(".")[0] for key in held}
+    for key in sorted({*held, *(key for key in asked if key.split(".")[0] in groups)}):
         if held.get(key) != asked.get(key):
             return f"{key} is {held.get(key)} there, {asked.get(key)} here"
     return ""
