@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from anydoor_lab.config.door import door
 from anydoor_lab.runs.folder import SCORES, read_facts, read_scores
+from anydoor_lab.structures.errors import InputError
 
 
 @door("compare")
@@ -31,11 +32,11 @@ def compare(folder: Path) -> None:
 
     found = [path.parent for path in sorted(folder.glob(f"*/{SCORES}"))]
     if not found:
-        raise ValueError(f"{folder} holds no finished run; give a sweep's folder")
+        raise InputError(f"{folder} holds no finished run; give a sweep's folder")
     runs = list(zip(short_names(found), map(read_scores, found), strict=True))
     protocols = {scores["protocol"] for _, scores in runs}
     if len(protocols) > 1:
-        raise ValueError(f"the runs in {folder} were scored by different protocols: {protocols}")
+        raise InputError(f"the runs in {folder} were scored by different protocols: {protocols}")
     table, paths = write_comparison(runs, folder, f"Comparison of {len(runs)} runs")
     print(f"\n{table.terminal()}")
     print("\n".join(f"{kind:8s} {path}" for kind, path in paths.items()))

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from anydoor_lab.config.door import door
 from anydoor_lab.structures.checks import check_choice
+from anydoor_lab.structures.errors import InputError
 
 if TYPE_CHECKING:
     from anydoor_lab.models.official.checkpoint import Component
@@ -41,7 +42,7 @@ def to_folder(path: Path, out: Path, cfg: DictConfig) -> None:
     from anydoor_lab.models.official.sizes import Heads
 
     if path.is_dir():
-        raise ValueError(f"{path} is a folder; to make one file of it add layout=official")
+        raise InputError(f"{path} is a folder; to make one file of it add layout=official")
     with checkpoint.opened(path) as source, _published(out) as part:
         parts = checkpoint.components(source, Heads(cfg.unet_head_channels, cfg.dino_head_channels))
         for component in tqdm(parts, desc="writing", unit="network"):

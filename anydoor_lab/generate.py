@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.door import door
 from anydoor_lab.pipeline.inputs import checked_box
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import has_alpha, read_image, read_mask, write_png
 from anydoor_lab.structures.pair import Pair
 
@@ -59,14 +60,14 @@ def read_pair(cfg: DictConfig) -> Pair:
     """
     scene = read_image(cfg.scene)
     if (cfg.box is None) == (cfg.mask is None):
-        raise ValueError("give either box=[y1,x1,y2,x2] or mask=<picture>, exactly one of them")
+        raise InputError("give either box=[y1,x1,y2,x2] or mask=<picture>, exactly one of them")
     if cfg.box is not None:
         box: Any = OmegaConf.to_object(cfg.box) if OmegaConf.is_list(cfg.box) else cfg.box
         region = checked_box(box, *scene.shape[:2]).mask(*scene.shape[:2])
     else:
         region = read_mask(cfg.mask)
     if cfg.reference_mask is None and not has_alpha(cfg.reference):
-        raise ValueError(f"{cfg.reference} has no alpha; give reference_mask=<picture> as well")
+        raise InputError(f"{cfg.reference} has no alpha; give reference_mask=<picture> as well")
     object_mask = read_mask(cfg.reference_mask or cfg.reference)
     return Pair(read_image(cfg.reference), object_mask, scene, region, origin=str(cfg.reference))
 
@@ -78,9 +79,9 @@ def output_paths(out: Path, number: int) -> list[Path]:
         ValueError: not a .png, or fewer than one proposal.
     """
     if out.suffix.lower() != ".png":
-        raise ValueError(f"out is {out}; expected a file ending in .png")
+        raise InputError(f"out is {out}; expected a file ending in .png")
     if number < 1:
-        raise ValueError(f"num_proposals is {number}; expected at least 1")
+        raise InputError(f"num_proposals is {number}; expected at least 1")
     if number == 1:
         return [out]
     return [out.with_name(f"{out.stem}_{k}{out.suffix}") for k in range(number)]

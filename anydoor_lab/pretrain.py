@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from anydoor_lab.config.compose import leaf, plain
 from anydoor_lab.config.door import door
 from anydoor_lab.runs.provenance import commit
+from anydoor_lab.structures.errors import InputError
 
 if TYPE_CHECKING:
     from anydoor_lab.pretraining.frames import FramePool
@@ -55,7 +56,7 @@ def pretrain(cfg: DictConfig) -> Path:
         torch.set_num_threads(cfg.threads)
     folder = Path(cfg.out) / cfg.part.name
     if (folder / CARD).is_file():
-        raise ValueError(f"{folder} holds a finished part; remove it or choose another out=")
+        raise InputError(f"{folder} holds a finished part; remove it or choose another out=")
     pools = {split: _filled(cfg, split) for split in ("train", "held_out")}
     torch.manual_seed(cfg.part.fit.seed)
     objective = leaf(cfg.part.objective)(leaf(cfg.part.network)(), **_needed(cfg))
@@ -141,9 +142,9 @@ def _trained(
     found = newest_checkpoint(folder)
     if found:
         if cfg.resume != "auto":
-            raise ValueError(f"{folder} holds a begun training; remove it or use resume=auto")
+            raise InputError(f"{folder} holds a begun training; remove it or use resume=auto")
         if _lasting(found.facts["recipe"]) != _lasting(facts["recipe"]):
-            raise ValueError(f"{folder} was begun with another recipe; remove it or change out=")
+            raise InputError(f"{folder} was begun with another recipe; remove it or change out=")
         facts = {name: found.facts[name] for name in facts} | {"recipe": facts["recipe"]}
         state.restore(found)
         facts["samples_seen"] = state.step * settings.batch_size

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from anydoor_lab.models.idx.tokens import IdExtractor
+from anydoor_lab.structures.errors import InputError
 
 
 @torch.no_grad()
@@ -28,7 +29,7 @@ def attention_layers(extractor: IdExtractor, id_images: np.ndarray) -> np.ndarra
     encoder: Any = getattr(extractor, "encoder", None)
     if not hasattr(encoder, "set_attn_implementation"):
         seen = type(extractor).__name__
-        raise ValueError(f"{seen} has no attention; expected a vision transformer (clip, dinov2)")
+        raise InputError(f"{seen} has no attention; expected a vision transformer (clip, dinov2)")
     place = {"device": encoder.device, "dtype": encoder.dtype}
     with _attentions_kept(encoder) as kept:
         extractor.features(torch.from_numpy(id_images).to(**place))
@@ -59,7 +60,7 @@ def attention_rollout(layers: np.ndarray, residual: float = 0.5) -> np.ndarray:
         ValueError: `residual` is outside its range.
     """
     if not 0 <= residual < 1:
-        raise ValueError(f"residual is {residual}; expected a share from 0 to below 1")
+        raise InputError(f"residual is {residual}; expected a share from 0 to below 1")
     stay = residual * np.eye(layers.shape[-1])
     flow = np.eye(layers.shape[-1])
     for layer in layers.mean(axis=2):

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from anydoor_lab.diffusion.guidance import Prepared
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.structures.errors import InputError
 
 COMMON_SIDE = 16
 """Layers of several resolutions are brought to this many places per side before averaging."""
@@ -48,7 +49,7 @@ class CrossAttention:
         )
         inside = region[np.ix_(rows, columns)]
         if not inside.any():
-            raise ValueError("the region holds no place of the attention maps; choose a larger one")
+            raise InputError("the region holds no place of the attention maps; choose a larger one")
         return self.maps[:, inside].mean(axis=1)
 
 
@@ -70,7 +71,7 @@ def cross_attention(
         ValueError: several pairs are prepared.
     """
     if len(prepared.tokens) != 1:
-        raise ValueError(f"{len(prepared.tokens)} pairs are prepared; expected one")
+        raise InputError(f"{len(prepared.tokens)} pairs are prepared; expected one")
     times, maps = [], []
     with _attention_kept(pipeline.unet) as kept:
         steps = pipeline.denoise(prepared, [[seed]], num_inference_steps, guidance_scale)

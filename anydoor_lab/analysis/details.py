@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from anydoor_lab.diffusion.guidance import Prepared
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.structures.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +48,7 @@ def detail_energy(
         ValueError: several pairs are prepared.
     """
     if len(prepared.tokens) != 1:
-        raise ValueError(f"{len(prepared.tokens)} pairs are prepared; expected one")
+        raise InputError(f"{len(prepared.tokens)} pairs are prepared; expected one")
     asked = torch.tensor(timesteps, device=prepared.hint.device)
     many = len(asked)
     maps = pipeline.model.details(

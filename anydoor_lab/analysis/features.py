@@ -14,6 +14,7 @@ from anydoor_lab.data.source import PairSource
 from anydoor_lab.metrics.interval import Interval, student_interval
 from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.structures.checks import UnusablePair, check_choice
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
 
@@ -40,7 +41,7 @@ def moving_pairs(source: PairSource, number: int, seed: int = 0) -> list[Pair]:
         if pair.variation != "still":
             found.append(pair)
     if len(found) < number:
-        raise ValueError(f"{len(found)} entries have a second frame; expected {number}, ask fewer")
+        raise InputError(f"{len(found)} entries have a second frame; expected {number}, ask fewer")
     return found
 
 

@@ -13,6 +13,7 @@ from anydoor_lab.diffusion.guidance import BoundDenoiser, Prepared
 from anydoor_lab.diffusion.sampler import Denoised, sample_ddim
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.structures.errors import InputError
 
 
 def swap(tokens_of: Prepared, details_of: Prepared) -> Prepared:
@@ -55,7 +56,7 @@ def denoise_switched(
     _check_alike(first, then)
     timesteps = pipeline.timesteps(num_inference_steps)
     if not 0 <= step <= len(timesteps):
-        raise ValueError(f"step is {step}; expected 0 to {len(timesteps)}, the number of steps")
+        raise InputError(f"step is {step}; expected 0 to {len(timesteps)}, the number of steps")
     guidance = pipeline.config.guidance_scale if guidance_scale is None else guidance_scale
     schedule = Schedule.of(pipeline.scheduler)
     early, late = (
@@ -99,4 +100,4 @@ def _looks(crop: np.ndarray) -> dict[str, np.ndarray]:
 def _check_alike(first: Prepared, second: Prepared) -> None:
     if first.hint.shape != second.hint.shape or len(first.tokens) != len(second.tokens):
         seen = f"hints of {tuple(first.hint.shape)} and {tuple(second.hint.shape)}"
-        raise ValueError(f"{seen}; expected as many pairs at the same resolution")
+        raise InputError(f"{seen}; expected as many pairs at the same resolution")

@@ -16,6 +16,7 @@ from anydoor_lab.conditioning.collage import Collage, edge_map
 from anydoor_lab.conditioning.conditioner import Conditioning, Shape
 from anydoor_lab.conditioning.placement import MARGIN_PX, Placement
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.errors import RunError
 from anydoor_lab.structures.images import padded_square
 from anydoor_lab.structures.pair import Pair
 
@@ -76,7 +77,7 @@ class OfficialConditioner:
             RuntimeError: always; train with preprocessing=default.
         """
         del pair, rng
-        raise RuntimeError("the official preprocessing is for inference; train with the default")
+        raise RunError("the official preprocessing is for inference; train with the default")
 
     def _resized(self, image: np.ndarray, fill: int) -> np.ndarray:
         return cv2.resize(padded_square(image, fill), (self.resolution, self.resolution))

@@ -10,6 +10,7 @@ import numpy as np
 
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import check_image
+from anydoor_lab.structures.errors import InputError, InputTypeError
 from anydoor_lab.structures.images import padded_square, resized, square_padding
 from anydoor_lab.structures.pair import Pair
 
@@ -125,7 +126,7 @@ def paste_back(
     check_image("scene", scene)
     if scene.shape[:2] != (placement.scene_height, placement.scene_width):
         expected = f"{placement.scene_height}x{placement.scene_width}"
-        raise ValueError(
+        raise InputError(
             f"the scene is {scene.shape[0]}x{scene.shape[1]}, the placement was made for {expected}"
         )
     weight = edit_weight(placement, region, feather_px)[..., None]
@@ -162,10 +163,10 @@ def edit_weight(
 
 def _check_region(region: np.ndarray, placement: Placement) -> None:
     if region.dtype != np.bool_:
-        raise TypeError(f"region is {region.dtype}; expected a (H, W) bool array")
+        raise InputTypeError(f"region is {region.dtype}; expected a (H, W) bool array")
     expected = (placement.scene_height, placement.scene_width)
     if region.shape != expected:
-        raise ValueError(f"region has shape {region.shape}; expected the scene's, {expected}")
+        raise InputError(f"region has shape {region.shape}; expected the scene's, {expected}")
 
 
 def paste(crop: np.ndarray, pair: Pair, placement: Placement, blend: Blend) -> np.ndarray:

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from anydoor_lab.config.compose import leaf, plain, settings
 from anydoor_lab.runs.provenance import available_memory
 from anydoor_lab.structures.checks import check_choice
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import named
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def filled_pool(cfg: DictConfig, source: PairSource) -> PairSource:
     from anydoor_lab.runs.provenance import config_hash
 
     if not hasattr(source, "size_px"):
-        raise ValueError("pool needs pictures of one size (data=world); use pool=0 with this data")
+        raise InputError("pool needs pictures of one size (data=world); use pool=0 with this data")
     version = getattr(source, "VERSION", 1)
     name = f"{config_hash(plain(cfg.data))}_v{version}_seed{cfg.data_seed}_{cfg.pool}.pool"
     pool = PairPool(source, cfg.pool, cache_folder() / "pools" / name, cfg.data_seed)
@@ -148,7 +149,7 @@ def build_accelerator(precision: str) -> Accelerator:
 
     check_choice("train.precision", precision, tuple(PRECISIONS))
     if precision == "fp16" and not torch.cuda.is_available():
-        raise ValueError("train.precision=fp16 needs a GPU; use fp32 or bf16 on this machine")
+        raise InputError("train.precision=fp16 needs a GPU; use fp32 or bf16 on this machine")
     AcceleratorState._reset_state()  # a sweep's jobs may differ in precision
     # processes wait for each other while one draws a pool or writes a checkpoint
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))

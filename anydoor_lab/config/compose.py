@@ -21,6 +21,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import conf_dir, conf_folders, named
 
 MAX_NAME = 120
@@ -63,14 +64,14 @@ def leaf(cfg: DictConfig, maker: str = "") -> Callable[..., Any]:
             no parameter of it.
     """
     if "_target_" not in cfg:
-        raise ValueError(f"expected a node with _target_, found the keys {sorted(map(str, cfg))}")
+        raise InputError(f"expected a node with _target_, found the keys {sorted(map(str, cfg))}")
     keys = plain(cfg)
     name = keys.pop("_target_")
     target = getattr(named(name), maker) if maker else named(name)
     unknown = unknown_keys(target, keys)
     if unknown:
         known = ", ".join(settings(target))
-        raise ValueError(f"{name} has no setting {', '.join(sorted(unknown))}; it has {known}")
+        raise InputError(f"{name} has no setting {', '.join(sorted(unknown))}; it has {known}")
     return functools.partial(target, **keys)
 
 

@@ -6,12 +6,10 @@ so `--help` and wrong names answer at once.
 
 from __future__ import annotations
 
-import dis
 import functools
 import os
 import sys
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, NoReturn
 
 import hydra
@@ -21,12 +19,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from anydoor_lab.structures.errors import AnyDoorError
 from anydoor_lab.structures.names import conf_dir
 
 REFUSED = 2
 INTERRUPTED = 130
-_PACKAGE = "anydoor_lab"
-_ALWAYS_INPUT = (
+_WRONG_INPUT = (
+    AnyDoorError,
     HydraException,
     OmegaConfBaseException,
     FileNotFoundError,
@@ -72,11 +71,11 @@ def _run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
         _end("interrupted", INTERRUPTED)
     except SystemExit as end:
         # Hydra ends every failure with 1; its context tells a wrong input from a fault
-        if end.code == 1 and isinstance(end.__context__, (*_ALWAYS_INPUT, CompactHydraException)):
+        if end.code == 1 and isinstance(end.__context__, (*_WRONG_INPUT, CompactHydraException)):
             sys.exit(REFUSED)
         raise
-    except ValueError as error:
-        if _full_errors() or not _is_wrong_input(error):
+    except AnyDoorError as error:
+        if _full_errors():
             raise
         _end(f"error: {_sentence(error)}", REFUSED)
 
@@ -92,7 +91,7 @@ def _guard(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             job = _job_of_a_sweep()
             if job:  # Hydra shows the first failure only
                 print(f"error in job {job}: {_sentence(error)}", file=sys.stderr)
-            if _full_errors() or not _is_wrong_input(error):
+            if _full_errors() or not isinstance(error, _WRONG_INPUT):
                 raise
             if job:
                 raise Refusal(f"error: {_sentence(error)}") from error
@@ -107,27 +106,6 @@ def _job_of_a_sweep() -> str:
     if hydra_node.mode != RunMode.MULTIRUN:
         return ""
     return f"{hydra_node.job.num} ({hydra_node.job.override_dirname})"
-
-
-def _is_wrong_input(error: BaseException) -> bool:
-    """Whether this is a check of ours refusing its input, and not a fault of the program.
-
-    A ValueError, TypeError or RuntimeError counts only when a `raise` statement of this package
-    raised it: the same kinds out of torch, or out of the interpreter, deserve their traceback.
-    """
-    if isinstance(error, _ALWAYS_INPUT):
-        return True
-    if not isinstance(error, ValueError | TypeError | RuntimeError):
-        return False
-    return error.__traceback__ is not None and _ends_in_our_raise(error.__traceback__)
-
-
-def _ends_in_our_raise(trace: TracebackType) -> bool:
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    package = trace.tb_frame.f_globals.get("__package__") or ""
-    operation = trace.tb_frame.f_code.co_code[trace.tb_lasti]
-    return package.split(".")[0] == _PACKAGE and operation == dis.opmap["RAISE_VARARGS"]
 
 
 def _sentence(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.compose import leaf, plain
+from anydoor_lab.structures.errors import InputError
 
 if TYPE_CHECKING:
     from anydoor_lab.models.anydoor import AnyDoor
@@ -47,7 +48,7 @@ def build_pipeline(cfg: DictConfig) -> AnyDoorPipeline:
     if cfg.init not in ("base", "scratch"):
         return adapted(load_pipeline(cfg.init), cfg)
     if cfg.train.trained == "lora":
-        raise ValueError(
+        raise InputError(
             f"train.trained=lora tunes a trained network, and init={cfg.init} has a fresh detail "
             "extractor; give init= the folder of a run or a pipeline"
         )
@@ -58,7 +59,7 @@ def build_pipeline(cfg: DictConfig) -> AnyDoorPipeline:
     unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet", torch_dtype=torch.float32)
     if cfg.init == "scratch":
         if cfg.train.trained != "all":
-            raise ValueError("init=scratch would freeze a random encoder; add train.trained=all")
+            raise InputError("init=scratch would freeze a random encoder; add train.trained=all")
         unet = UNet2DConditionModel.from_config(unet.config)
     return AnyDoorPipeline(
         unet=unet,
@@ -89,7 +90,7 @@ def check_base(folder: Path, expects: Mapping[str, Any]) -> None:
     found["prediction_type"] = scheduler.get("prediction_type", "epsilon")
     for name, wanted in expects.items():
         if found.get(name) != wanted:
-            raise ValueError(
+            raise InputError(
                 f"model.base {folder} is another network: its {name} is {found.get(name)}, "
                 f"expected {wanted}{KINDS.get((name, found.get(name)), '')}; give the base that "
                 "this model is for"
@@ -138,7 +139,7 @@ def need_extractor(pipeline: AnyDoorPipeline, source: str | Path, idx: DictConfi
     if not swap_extractor(pipeline, source, id_choice(idx)):
         own = type(pipeline.id_extractor).__name__
         asked = idx.extractor._target_.split(".")[-1]
-        raise ValueError(
+        raise InputError(
             f"{source} was trained with {own} and has no projector for {asked}; leave idx out, or "
             "train with it"
         )
@@ -222,7 +223,7 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
     cfg = OmegaConf.create(config)
     checkpoint = newest_checkpoint(Run(folder, config).checkpoints, groups=("ema",))
     if checkpoint is None:
-        raise ValueError(f"{folder} has no checkpoint yet; train it to its first one")
+        raise InputError(f"{folder} has no checkpoint yet; train it to its first one")
     pipeline = build_pipeline(cfg)
     model = pipeline.model.freeze(cfg.train.trained, cfg.train.get("lora_rank", 16))
     round_frozen(model, cfg.train.get("frozen_precision", "fp32"))
@@ -244,7 +245,7 @@ def check_frozen(model: AnyDoor, checkpoint: Checkpoint) -> None:
     """Raise ValueError unless `model` has the frozen networks the checkpoint was trained with."""
     known, found = checkpoint.facts.get("frozen"), frozen_fingerprint(model)
     if known not in (None, found):
-        raise ValueError(
+        raise InputError(
             f"{checkpoint.path} was trained with other frozen networks (fingerprint {known}, here "
             f"{found}); use the base, VAE and encoder it was trained with"
         )

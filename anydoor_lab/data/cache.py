@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from anydoor_lab.data.source import Counts, PairSource
+from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.structures.pair import Pair, Quality, Variation
 from anydoor_lab.structures.rng import rng_for
 
@@ -43,7 +44,7 @@ class PairPool:
 
     def __init__(self, source: PairSource, size: int, path: Path, seed: int = 0) -> None:
         if size < 1:
-            raise ValueError(f"a pool of {size} pairs; expected at least 1")
+            raise InputError(f"a pool of {size} pairs; expected at least 1")
         self.source, self.size, self.path, self.seed = source, size, path, seed
         self.counts = Counts(used=size)
         self._filled: tuple[np.memmap, np.memmap] | None = None
@@ -86,7 +87,7 @@ class PairPool:
         """As `pair`, which asks for draws only because every source does."""
         found = self._found()
         if found is None:
-            raise RuntimeError(f"{self.path} is not filled; run fill() to its end first")
+            raise RunError(f"{self.path} is not filled; run fill() to its end first")
         marks, views = found
         reference, scene = (parted(view) for view in views[index])
         variation, quality = (int(number) - 1 for number in marks[index])
@@ -116,7 +117,7 @@ class PairPool:
         found = self.path.stat().st_size
         if found not in (0, expected):
             seen = f"{self.path} has {found:,} bytes and this pool {expected:,}"
-            raise ValueError(f"{seen}; remove that file or choose another")
+            raise InputError(f"{seen}; remove that file or choose another")
         if mode == "r+":
             os.truncate(self.path, expected)
         marks = np.memmap(self.path, np.uint8, mode, shape=(self.size, 2))

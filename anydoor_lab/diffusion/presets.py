@@ -8,6 +8,7 @@ from typing import Any
 from diffusers import UniPCMultistepScheduler
 
 from anydoor_lab.diffusion.guidance import Savings
+from anydoor_lab.structures.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def named_preset(name: str) -> Preset:
         ValueError: there is none of that name.
     """
     if name not in PRESETS:
-        raise ValueError(f"preset is {name!r}; expected one of {', '.join(PRESETS)}")
+        raise InputError(f"preset is {name!r}; expected one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from anydoor_lab.diffusion.schedule import Schedule
+from anydoor_lab.structures.errors import InputError
 
 Denoiser = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(x (B, C, h, w), t (B,)) -> eps, with all conditioning bound inside."""
@@ -36,12 +37,12 @@ def spaced_timesteps(steps: int, total: int = 1000, spacing: str = "trailing") -
     """
     most = total - (spacing == "leading")  # "plus one" would step over the last timestep
     if not 1 <= steps <= most:
-        raise ValueError(f"steps is {steps}; expected 1 to {most}")
+        raise InputError(f"steps is {steps}; expected 1 to {most}")
     if spacing == "trailing":
         return [round(total - i * total / steps) - 1 for i in range(steps)]
     if spacing == "leading":
         return [t + 1 for t in reversed(range(0, total, total // steps)) if t + 1 < total]
-    raise ValueError(f"spacing is {spacing!r}; expected trailing or leading")
+    raise InputError(f"spacing is {spacing!r}; expected trailing or leading")
 
 
 @torch.no_grad()

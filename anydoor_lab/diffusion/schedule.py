@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import torch
 
+from anydoor_lab.structures.errors import InputError
+
 Prediction = Literal["epsilon", "v_prediction"]
 
 
@@ -24,9 +26,9 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.prediction not in ("epsilon", "v_prediction"):
-            raise ValueError(f"prediction is {self.prediction!r}; expected epsilon or v_prediction")
+            raise InputError(f"prediction is {self.prediction!r}; expected epsilon or v_prediction")
         if float(self.alphas_cumprod.min()) <= 0:
-            raise ValueError(
+            raise InputError(
                 "alphas_cumprod falls to 0 (zero terminal SNR), where eps says nothing of x_0; "
                 "use a schedule without rescale_betas_zero_snr"
             )

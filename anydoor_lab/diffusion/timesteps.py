@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from anydoor_lab.structures.errors import InputError
+
 EARLY_VARIATIONS, LATE_VARIATIONS = ("video",), ("still",)
 
 
@@ -41,7 +43,7 @@ def adaptive_timesteps(
         ValueError: `mass` is outside [0, 1].
     """
     if not 0 <= mass <= 1:
-        raise ValueError(f"mass is {mass}; expected a probability between 0 and 1")
+        raise InputError(f"mass is {mass}; expected a probability between 0 and 1")
     early = np.array([_early_probability(v, mass) for v in variations])
     u = np.asarray(uniform, np.float64)
     late_share = 1 - early

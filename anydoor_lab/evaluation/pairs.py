@@ -9,6 +9,7 @@ from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.metrics.protocol import ScoreProtocol
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import on_white, padded_square
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
@@ -34,7 +35,7 @@ def held_out_pairs(source: PairSource, settings: EvalSettings) -> list[Pair]:
         (stills if pair.variation == "still" else moving).append(pair)
     pairs = moving or stills[: settings.num_pairs]
     if not pairs:
-        raise ValueError(f"no held-out pair is usable ({source.counts}); check the pictures")
+        raise InputError(f"no held-out pair is usable ({source.counts}); check the pictures")
     return pairs
 
 

@@ -17,6 +17,7 @@ from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.metrics.background import background_mask
 from anydoor_lab.metrics.interval import student_interval
 from anydoor_lab.pipeline.results import Result
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.pair import Pair
 
 Singles = dict[str, dict[int, float]]
@@ -115,7 +116,7 @@ def _count(
 def background_of(result: Result) -> np.ndarray:
     """(H, W) bool: inside the regenerated crop and outside the region, before blending."""
     if result.shown is None:
-        raise ValueError("this result has no crop, so no regenerated background")
+        raise InputError("this result has no crop, so no regenerated background")
     place = result.shown.placement
     region = place.region.mask(place.scene_height, place.scene_width)
     return background_mask(place.writable, region)

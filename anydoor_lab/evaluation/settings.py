@@ -9,6 +9,7 @@ from anydoor_lab.conditioning.conditioner import Shape
 from anydoor_lab.diffusion.presets import named_preset
 from anydoor_lab.metrics.protocol import Crop
 from anydoor_lab.structures.checks import check_choice
+from anydoor_lab.structures.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class EvalSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or value < smallest:
                 seen = f"eval.{name} is {value!r}"
-                raise ValueError(f"{seen}; expected a whole number from {smallest}")
+                raise InputError(f"{seen}; expected a whole number from {smallest}")
         for name, known in (("crop", get_args(Crop)), ("shape", get_args(Shape))):
             check_choice(f"eval.{name}", getattr(self, name), known)
         named_preset(self.preset)

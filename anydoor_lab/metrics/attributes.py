@@ -17,6 +17,7 @@ from torchmetrics import Metric
 
 from anydoor_lab.data.world import Attributes
 from anydoor_lab.models.embedded import locate
+from anydoor_lab.structures.errors import InputError
 
 SIDE_PX = 64
 """Pictures are read at this size; others are resampled."""
@@ -125,7 +126,7 @@ class AttributeAccuracy(Metric):
         """
         if len(images) != len(attributes):
             seen = f"{len(images)} pictures and {len(attributes)} attributes"
-            raise ValueError(f"{seen}; expected one Attributes for each picture")
+            raise InputError(f"{seen}; expected one Attributes for each picture")
         for read, true in zip(self.reader.read(images), attributes, strict=True):
             values, expected = asdict(read), asdict(true)
             self.right += torch.tensor([float(values[n] == expected[n]) for n in self.names])

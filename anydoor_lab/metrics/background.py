@@ -16,6 +16,7 @@ from skimage.metrics import structural_similarity
 from anydoor_lab.metrics.mean_score import MeanScore
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import UnusablePair, check_image
+from anydoor_lab.structures.errors import InputError
 
 PSNR_CAP_DB = 100.0
 """PSNR of identical pixels, which would be infinite; far above 8-bit rounding (51 to 59 dB)."""
@@ -120,6 +121,6 @@ def _check(result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> Non
     check_image("scene", scene)
     if not result.shape[:2] == scene.shape[:2] == background.shape:
         seen = f"result {result.shape[:2]}, scene {scene.shape[:2]}, mask {background.shape}"
-        raise ValueError(f"{seen}; expected one size (height, width), paste the result back first")
+        raise InputError(f"{seen}; expected one size (height, width), paste the result back first")
     if not background.any():
         raise UnusablePair("no background", "the edited region fills the whole crop")

@@ -12,6 +12,7 @@ from anydoor_lab.metrics.judge import Preprocess, load_frozen
 from anydoor_lab.metrics.protocol import DINO_S16
 from anydoor_lab.metrics.similarity import SimilarityScore
 from anydoor_lab.models.idx.tokens import IMAGENET_MEAN, IMAGENET_STD
+from anydoor_lab.structures.errors import InputError
 
 MARGIN = 256 / 224
 """DINO's resize over its centre crop."""
@@ -61,7 +62,7 @@ def dino_judge(
         network = load_frozen(Dinov2Model, source)
     else:
         seen = f"{source} holds a {config.model_type!r} network"
-        raise ValueError(f"{seen}; expected 'vit' (DINO) or 'dinov2', give such a folder")
+        raise InputError(f"{seen}; expected 'vit' (DINO) or 'dinov2', give such a folder")
     size = size_px or config.image_size
     ratio = margin or (MARGIN if config.model_type == "vit" else 1.0)
     return DinoJudge(network), Preprocess(round(size * ratio), size, IMAGENET_MEAN, IMAGENET_STD)

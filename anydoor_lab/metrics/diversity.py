@@ -17,6 +17,7 @@ from anydoor_lab.metrics.judge import Judge, Preprocess
 from anydoor_lab.metrics.mean_score import MeanScore
 from anydoor_lab.metrics.similarity import cosines, embed
 from anydoor_lab.structures.checks import check_image
+from anydoor_lab.structures.errors import InputError
 
 
 class Diversity(MeanScore):
@@ -72,7 +73,7 @@ class PixelDiversity(MeanScore):
         _check_several(results)
         if len({result.shape for result in results}) > 1:
             seen = ", ".join(str(result.shape) for result in results)
-            raise ValueError(f"the results are {seen}; expected one size, cut the same region")
+            raise InputError(f"the results are {seen}; expected one size, cut the same region")
         pixels = [result.astype(np.float64) / 255 for result in results]
         distances = [float(np.abs(one - other).mean()) for one, other in combinations(pixels, 2)]
         self.add(torch.tensor([100 * np.mean(distances)]))
@@ -80,7 +81,7 @@ class PixelDiversity(MeanScore):
 
 def _check_several(results: Sequence[np.ndarray]) -> None:
     if len(results) < 2:
-        raise ValueError(f"{len(results)} result; diversity needs two or more seeds of one pair")
+        raise InputError(f"{len(results)} result; diversity needs two or more seeds of one pair")
     for result in results:
         check_image("result", result)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
+from anydoor_lab.structures.errors import InputError
+
 LEVEL = 0.95
 """Confidence of every interval."""
 
@@ -39,7 +41,7 @@ def interval_from_sums(total: float, squares: float, n: int) -> Interval:
         ValueError: n is below 1.
     """
     if n < 1:
-        raise ValueError(f"n is {n}; an interval needs at least one value, score something first")
+        raise InputError(f"n is {n}; an interval needs at least one value, score something first")
     mean = total / n
     if n == 1:
         return Interval(mean, math.nan, math.nan, n)
@@ -87,7 +89,7 @@ def bootstrap_interval(
     labels = np.arange(values.size) if groups is None else np.asarray(groups)
     if not values.size or labels.shape != values.shape:
         seen = f"{values.size} values and {labels.size} group labels"
-        raise ValueError(f"{seen}; expected at least one value and one label per value")
+        raise InputError(f"{seen}; expected at least one value and one label per value")
     _, members = np.unique(labels, return_inverse=True)
     totals, sizes = np.bincount(members, values), np.bincount(members)
     if len(sizes) == 1:

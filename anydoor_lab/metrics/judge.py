@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from anydoor_lab.structures.checks import check_image
+from anydoor_lab.structures.errors import InputError, RunError
 
 
 class Judge(Protocol):
@@ -33,7 +34,7 @@ class Preprocess:
     def __post_init__(self) -> None:
         if not 0 < self.size_px <= self.resize_px:
             seen = f"size_px is {self.size_px}, resize_px is {self.resize_px}"
-            raise ValueError(f"{seen}; expected 0 < size_px <= resize_px")
+            raise InputError(f"{seen}; expected 0 < size_px <= resize_px")
 
     def __call__(self, image: np.ndarray) -> Tensor:
         """(3, size_px, size_px) float32 from one (H, W, 3) uint8 RGB picture of any size.
@@ -71,5 +72,5 @@ def load_frozen(kind: Any, source: str, **options: Any) -> Any:
     absent = sorted(report["missing_keys"])
     if absent:
         seen = f"{source} lacks {len(absent)} weights of {kind.__name__} (first: {absent[0]})"
-        raise RuntimeError(f"{seen}; scores from random weights mean nothing, use another folder")
+        raise RunError(f"{seen}; scores from random weights mean nothing, use another folder")
     return model.eval().requires_grad_(False)

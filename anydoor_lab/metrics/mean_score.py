@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from anydoor_lab.metrics.interval import Interval, interval_from_sums
+from anydoor_lab.structures.errors import RunError
 
 
 class MeanScore(Metric):
@@ -43,7 +44,7 @@ class MeanScore(Metric):
         if not torch.isfinite(values).all():
             bad = int((~torch.isfinite(values)).sum())
             seen = f"{bad} of {values.numel()} scores are not finite"
-            raise RuntimeError(f"{seen}; check the judge's weights and its precision (use fp32)")
+            raise RunError(f"{seen}; check the judge's weights and its precision (use fp32)")
         values = values.detach().to(self.total)
         self.total += values.sum()
         self.squares += (values**2).sum()
@@ -56,7 +57,7 @@ class MeanScore(Metric):
             RuntimeError: nothing was scored yet.
         """
         if not self.count:
-            raise RuntimeError(f"{type(self).__name__} has seen no picture; call update first")
+            raise RunError(f"{type(self).__name__} has seen no picture; call update first")
         return self.total / self.count
 
     def interval(self, all_processes: bool = True) -> Interval:

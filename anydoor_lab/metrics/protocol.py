@@ -9,6 +9,7 @@ import numpy as np
 
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import check_image
+from anydoor_lab.structures.errors import InputError
 
 Crop = Literal["box", "box+mask"]
 References = Literal["single", "all"]
@@ -47,7 +48,7 @@ class ScoreProtocol:
             ("reference", self.reference, get_args(References)),
         ):
             if value not in known:
-                raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
+                raise InputError(f"{name} is {value!r}; expected one of {', '.join(known)}")
 
     def __str__(self) -> str:
         clip, dino = (name.rstrip("/").rsplit("/", 1)[-1] for name in (self.clip, self.dino))
@@ -73,8 +74,8 @@ class ScoreProtocol:
         if self.crop == "box":
             return image[inside]
         if mask is None:
-            raise ValueError("crop is 'box+mask' but no mask was given; give the object's mask")
+            raise InputError("crop is 'box+mask' but no mask was given; give the object's mask")
         if mask.shape != image.shape[:2]:
             seen = f"mask is {mask.shape}, image {image.shape[:2]} (height, width)"
-            raise ValueError(f"{seen}; expected the same size, resize the mask first")
+            raise InputError(f"{seen}; expected the same size, resize the mask first")
         return np.where(mask[..., None], image, np.uint8(0))[inside]

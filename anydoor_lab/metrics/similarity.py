@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from anydoor_lab.metrics.judge import Judge, Preprocess
 from anydoor_lab.metrics.mean_score import MeanScore
 from anydoor_lab.metrics.protocol import ScoreProtocol
+from anydoor_lab.structures.errors import InputError
 
 
 def cosines(first: Tensor, second: Tensor) -> Tensor:
@@ -29,7 +30,7 @@ def embed(judge: Judge, preprocess: Preprocess, images: Sequence[np.ndarray]) ->
         embeddings = judge(preprocess.batch(images))
     if embeddings.ndim != 2 or len(embeddings) != len(images):
         seen = f"the judge gave {tuple(embeddings.shape)} for {len(images)} pictures"
-        raise ValueError(f"{seen}; expected (B, D), one embedding per picture")
+        raise InputError(f"{seen}; expected (B, D), one embedding per picture")
     return embeddings
 
 
@@ -86,9 +87,9 @@ class SimilarityScore(MeanScore):
     def _check(self, generated: int, references: list[int]) -> None:
         if not generated or generated != len(references):
             seen = f"{generated} generated regions and {len(references)} references"
-            raise ValueError(f"{seen}; expected as many references as regions, at least one")
+            raise InputError(f"{seen}; expected as many references as regions, at least one")
         if not all(references):
-            raise ValueError(f"entry {references.index(0)} has no reference; give at least one")
+            raise InputError(f"entry {references.index(0)} has no reference; give at least one")
         if self.protocol.reference == "single" and max(references) > 1:
             seen = f"an entry has {max(references)} references under reference='single'"
-            raise ValueError(f"{seen}; use ScoreProtocol(reference='all') or give one")
+            raise InputError(f"{seen}; use ScoreProtocol(reference='all') or give one")

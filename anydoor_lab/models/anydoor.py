@@ -13,6 +13,7 @@ from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.models.lora import add_adapters
 from anydoor_lab.models.unet import decode_noise, decoder_modules, encode_noisy
 from anydoor_lab.models.vae import decode_latents, encode_image
+from anydoor_lab.structures.errors import InputError
 
 Trained = Literal["paper", "official", "all", "lora"]
 
@@ -57,7 +58,7 @@ class AnyDoor(nn.Module):
             ValueError: `trained` is none of them.
         """
         if trained not in get_args(Trained):
-            raise ValueError(f"train.trained is {trained!r}; expected paper, official, all or lora")
+            raise InputError(f"train.trained is {trained!r}; expected paper, official, all or lora")
         self.requires_grad_(False)
         if trained == "lora":
             for parameter in add_adapters(self, lora_rank):

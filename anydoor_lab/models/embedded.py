@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from anydoor_lab.structures.errors import InputError
+
 PREFIX = "embedded:"
 
 
@@ -15,7 +17,7 @@ def embedded_folder(part: str) -> Path:
     """
     folder = Path(__file__).resolve().parent.parent / "embedded" / part
     if not folder.is_dir():
-        raise ValueError(
+        raise InputError(
             f"the embedded network {part!r} is not in {folder.parent}; install the package again, "
             "or give a folder of your own (python -m anydoor_lab.pretrain --help makes them)"
         )

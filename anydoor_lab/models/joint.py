@@ -17,6 +17,7 @@ from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.embedded import embedded_folder
 from anydoor_lab.models.idx.table import EMBEDDED_PARTS, kind_around
 from anydoor_lab.models.idx.tokens import IdExtractor
+from anydoor_lab.structures.errors import InputError
 
 PROJECTORS = "projectors.safetensors"
 """File of a joint network's folder: `<extractor>.weight` and `<extractor>.bias`."""
@@ -42,13 +43,13 @@ def load_extractor(folder: Path, name: str) -> IdExtractor:
     try:
         tensors = load_file(folder / PROJECTORS)
     except SafetensorError as error:
-        raise ValueError(f"{folder / PROJECTORS} is damaged ({error}); replace it") from error
+        raise InputError(f"{folder / PROJECTORS} is damaged ({error}); replace it") from error
     own = {
         key: tensors[f"{name}.{key}"] for key in ("weight", "bias") if f"{name}.{key}" in tensors
     }
     if not own:
         known = ", ".join(sorted({key.split(".")[0] for key in tensors}))
-        raise ValueError(f"{folder} has no projector for {name}; it has {known}")
+        raise InputError(f"{folder} has no projector for {name}; it has {known}")
     width = own["weight"].shape[0]
     part = part_beside(folder, EMBEDDED_PARTS[name])
     extractor: IdExtractor = kind_around(name).from_encoder(part, width)
@@ -97,7 +98,7 @@ class JointAnyDoor(AnyDoor):
             ValueError: `extractor` is missing.
         """
         if extractor is None:
-            raise ValueError("a joint model needs `extractor`: which one each sample uses")
+            raise InputError("a joint model needs `extractor`: which one each sample uses")
         parts = {}
         for number in extractor.unique().tolist():
             name, only_global = self.choices[number]

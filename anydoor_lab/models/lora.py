@@ -11,6 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from anydoor_lab.structures.errors import InputError
+
 ADAPTED = {"unet": "up_blocks", "detail_extractor": "(down_blocks|mid_block)"}
 """Which parts of which networks have adapters: what the paper trains, stem and output left out."""
 LAYERS = r"to_q|to_k|to_v|to_out\.0|ff\.net\.0\.proj|ff\.net\.2|proj_in|proj_out|conv1|conv2"
@@ -31,7 +33,7 @@ def add_adapters(model: Any, rank: int) -> list[nn.Parameter]:
     from peft import LoraConfig
 
     if not isinstance(rank, int) or rank < 1:
-        raise ValueError(f"train.lora_rank is {rank!r}; expected a whole number from 1")
+        raise InputError(f"train.lora_rank is {rank!r}; expected a whole number from 1")
     for name, where in ADAPTED.items():
         network = getattr(model, name)
         if not getattr(network, "peft_config", None):
@@ -68,7 +70,7 @@ class AdapterFiles(LoraBaseMixin):
         for name in ADAPTED:
             network = getattr(self, name)
             if adapter_name not in getattr(network, "peft_config", {}):
-                raise ValueError(f"the {name} has no adapter {adapter_name!r}")
+                raise InputError(f"the {name} has no adapter {adapter_name!r}")
             layers[name] = get_peft_model_state_dict(network, adapter_name=adapter_name)
             facts[name] = network.peft_config[adapter_name].to_dict()
         self._save_lora_weights(str(save_directory), layers, facts)
@@ -89,7 +91,7 @@ class AdapterFiles(LoraBaseMixin):
             tensors = load_file(path)
         except (OSError, SafetensorError) as error:
             sentence = f"{path} holds no LoRA adapters ({error}); give their folder"
-            raise ValueError(sentence) from error
+            raise InputError(sentence) from error
         for name in ADAPTED:
             check_fits(getattr(self, name), name, tensors, path)
         for name in ADAPTED:
@@ -107,9 +109,9 @@ def check_fits(network: nn.Module, name: str, tensors: dict[str, torch.Tensor], 
         weight = getattr(layers.get(layer), "weight", None)
         side = sides.get(part)
         if weight is None or side is None or weight.shape[side] != tensors[key].shape[side]:
-            raise ValueError(
+            raise InputError(
                 f"{path} is of other networks: {key} {tuple(tensors[key].shape)} does not fit the "
                 f"{name} here; use it with the weights it was trained from"
             )
     if not own:
-        raise ValueError(f"{path} has no adapters of the {name}; expected those of {list(ADAPTED)}")
+        raise InputError(f"{path} has no adapters of the {name}; expected those of {list(ADAPTED)}")

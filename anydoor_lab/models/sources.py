@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anydoor_lab.models.embedded import PREFIX, locate
+from anydoor_lab.structures.errors import InputError
 
 WEIGHTS = (
     "diffusion_pytorch_model.safetensors",
@@ -21,7 +22,7 @@ CONFIGS = ("config.json", "scheduler_config.json")
 HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
-class MissingError(ValueError):
+class MissingError(InputError):
     """No source of a network is there; the message says which, why, and what to do."""
 
 

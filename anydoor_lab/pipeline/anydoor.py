@@ -30,6 +30,7 @@ from anydoor_lab.models.unet import keep_projections
 from anydoor_lab.pipeline.inputs import make_pair
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import check_choice
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import Picture, as_picture
 from anydoor_lab.structures.rng import rng_for
 
@@ -195,7 +196,7 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
         check_choice("blend", blend, BLENDS)
         check_choice("output_type", output_type, OUTPUT_TYPES)
         if num_proposals < 1 or seed < 0:
-            raise ValueError(
+            raise InputError(
                 f"num_proposals is {num_proposals} and seed {seed}; expected at least 1 and 0"
             )
         shown = self.conditioner(collage).condition(pair, rng_for(seed, 0, "collage"), shape)

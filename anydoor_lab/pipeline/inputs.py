@@ -9,6 +9,7 @@ from PIL import Image
 
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import check_image, is_whole
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import Picture, alpha_of, mask_of, rgb_of
 from anydoor_lab.structures.pair import Pair
 
@@ -27,10 +28,10 @@ def make_pair(
         TypeError: a picture is neither PIL's nor a (H, W, 3) uint8 array.
     """
     if (scene_mask is None) == (box is None):
-        raise ValueError("give either scene_mask or box, exactly one of them")
+        raise InputError("give either scene_mask or box, exactly one of them")
     if reference_mask is None:
         if not isinstance(reference, Image.Image) or alpha_of(reference) is None:
-            raise ValueError("the reference has no usable alpha; give reference_mask as well")
+            raise InputError("the reference has no usable alpha; give reference_mask as well")
         reference_mask = reference
     canvas = _rgb("scene", scene)
     region = (
@@ -49,11 +50,11 @@ def checked_box(box: Box | Sequence[int] | None, height: int, width: int) -> Box
     """
     if not isinstance(box, Box):
         if not isinstance(box, Sequence) or len(box) != 4 or not all(map(is_whole, box)):
-            raise ValueError(f"box is {box}; expected four whole pixel numbers [y1, x1, y2, x2]")
+            raise InputError(f"box is {box}; expected four whole pixel numbers [y1, x1, y2, x2]")
         y1, x1, y2, x2 = (int(value) for value in box)
         box = Box(y1, y2, x1, x2)
     if box.y1 < 0 or box.x1 < 0 or box.y2 > height or box.x2 > width:
-        raise ValueError(
+        raise InputError(
             f"box [y1={box.y1}, x1={box.x1}, y2={box.y2}, x2={box.x2}] leaves the scene of "
             f"{height}x{width} (height x width); choose one inside it"
         )

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.training.checkpoint import hash_tensors
 
 CARD = "card.json"
@@ -54,6 +55,6 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     path = folder / CARD
     if not path.is_file():
-        raise ValueError(f"{folder} holds no finished part (no {CARD}); pretrain it first")
+        raise InputError(f"{folder} holds no finished part (no {CARD}); pretrain it first")
     facts: dict[str, Any] = json.loads(path.read_text())
     return facts

@@ -12,6 +12,7 @@ from anydoor_lab.data.cache import PairPool
 from anydoor_lab.data.world import World
 from anydoor_lab.models.idx.tokens import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import on_white, resized
 
 Frame = tuple[np.ndarray, np.ndarray]
@@ -163,7 +164,7 @@ class FramePool(PairPool):
 
     def __init__(self, world: World, entries: int, seed: int, folder: Path) -> None:
         if entries > len(world):
-            raise ValueError(f"{entries} identities asked of a world of {len(world)}; ask for less")
+            raise InputError(f"{entries} identities asked of a world of {len(world)}; ask for less")
         kind = f"v{world.VERSION}_{world.split}_{world.size_px}px"
         super().__init__(
             world, entries, folder / f"frames_{kind}_{entries}x2_seed{seed}.pool", seed

@@ -16,6 +16,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from anydoor_lab.report.caption import Caption, wrapped
 from anydoor_lab.report.sheets import DPI
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import write_whole
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -57,7 +58,7 @@ def compare_runs(
     """
     shown = {key: label for key, label in scores.items() if any(key in row for row in rows)}
     if not shown:
-        raise ValueError(f"{len(rows)} rows hold none of {', '.join(scores)}; give rows with them")
+        raise InputError(f"{len(rows)} rows hold none of {', '.join(scores)}; give rows with them")
     figure, panels = _panels(len(shown), 1.5 + 0.36 * len(rows), sharey=True)
     for axes, (key, label) in zip(panels, shown.items(), strict=True):
         _draw_runs(axes, rows, key)
@@ -89,7 +90,7 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], caption: Caption, smooth: int
     frame = pd.DataFrame(list(rows))
     if not {"samples", "loss"} <= set(frame.columns):
         seen = ", ".join(map(str, frame.columns)) or "nothing"
-        raise ValueError(f"the rows hold {seen}; expected samples and loss, give metrics.jsonl")
+        raise InputError(f"the rows hold {seen}; expected samples and loss, give metrics.jsonl")
     groups = [str(name) for name in frame.columns if str(name).startswith("loss/")]
     by_time = sorted((g for g in groups if g.startswith("loss/t_")), key=_first_timestep)
     by_variation = [group for group in groups if group not in by_time]
@@ -130,7 +131,7 @@ def timestep_curves(
         ValueError: there is no panel.
     """
     if not panels:
-        raise ValueError("there is no panel to draw; give at least one")
+        raise InputError("there is no panel to draw; give at least one")
     figure, drawn = _panels(len(panels), 3.4, sharey=True)
     for axes, (name, lines) in zip(drawn, panels.items(), strict=True):
         for number, (line, values) in enumerate(lines.items()):

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from anydoor_lab.report.caption import wrapped
+from anydoor_lab.structures.errors import InputError, InputTypeError
 from anydoor_lab.structures.images import resized
 
 DPI = 150
@@ -37,7 +38,7 @@ class Cell:
         if self.mask is not None:
             if self.mask.shape != self.image.shape[:2]:
                 seen = f"mask is {self.mask.shape}, picture {self.image.shape[:2]}"
-                raise ValueError(f"{seen} (height, width); expected the same size")
+                raise InputError(f"{seen} (height, width); expected the same size")
             image = outlined(image, _enlarged(_rgb(self.mask), side_px)[..., 0] > 127)
         canvas = np.full((side_px, side_px, 3), 255, np.uint8)
         top, left = ((side_px - side) // 2 for side in image.shape[:2])
@@ -70,7 +71,7 @@ def sheet(rows: Sequence[Row], side_px: int = 192, gap_px: int = GAP_PX) -> np.n
         ValueError: there is no picture.
     """
     if not any(len(row) for row in rows):
-        raise ValueError("the sheet has no picture; give at least one row of one")
+        raise InputError("the sheet has no picture; give at least one row of one")
     columns, step = max(len(row) for row in rows), side_px + gap_px
     canvas = np.full((len(rows) * step - gap_px, columns * step - gap_px, 3), 255, np.uint8)
     for y, row in enumerate(rows):
@@ -120,7 +121,7 @@ def grid(
 def _rgb(image: np.ndarray) -> np.ndarray:
     if image.dtype not in (np.uint8, np.bool_) or image.ndim not in (2, 3):
         seen = f"{image.dtype} {image.shape}"
-        raise TypeError(f"a picture is {seen}; expected (H, W, 3) or (H, W), uint8 or bool")
+        raise InputTypeError(f"a picture is {seen}; expected (H, W, 3) or (H, W), uint8 or bool")
     image = image.astype(np.uint8) * 255 if image.dtype == np.bool_ else image
     return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
 

@@ -11,6 +11,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from anydoor_lab.report.caption import Caption
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import write_whole
 
 Rows = Sequence[Mapping[str, Any]] | pd.DataFrame
@@ -78,11 +79,11 @@ class Table:
     def __post_init__(self) -> None:
         frame = self.frame()
         if frame.empty:
-            raise ValueError(f"the table {self.caption.title!r} has no row; give at least one")
+            raise InputError(f"the table {self.caption.title!r} has no row; give at least one")
         unknown = [column.key for column in self.columns if column.key not in frame]
         if unknown:
             seen = f"no row has {', '.join(unknown)}"
-            raise ValueError(f"{seen}; the rows have {', '.join(map(str, frame.columns))}")
+            raise InputError(f"{seen}; the rows have {', '.join(map(str, frame.columns))}")
 
     def frame(self) -> pd.DataFrame:
         """The rows as they came, nothing rounded."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import write_whole
 from anydoor_lab.structures.names import PARTS, may_be_named, present
 from anydoor_lab.runs.provenance import commit, config_hash, versions
@@ -67,7 +68,7 @@ class Run:
         if held.is_file():
             difference = first_difference(relevant(read_config(self.folder)), relevant(self.config))
             if difference:
-                raise ValueError(
+                raise InputError(
                     f"{self.folder} holds a run of other settings ({difference}); choose another "
                     "hydra.run.dir or replace it with train.resume=never overwrite=true"
                 )
@@ -127,15 +128,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     if not path.is_file():
-        raise ValueError(
+        raise InputError(
             f"{folder} is no run's folder: it has no {CONFIG}; give one that train made"
         )
     try:
         config = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
+        raise InputError(f"{path} is damaged ({error})") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{path} is damaged: expected settings by name")
+        raise InputError(f"{path} is damaged: expected settings by name")
     return with_present_names(config)
 
 
@@ -151,7 +152,7 @@ def with_present_names(config: dict[str, Any]) -> dict[str, Any]:
             renamed[key] = with_present_names(value)
         elif key == "_target_":
             if not may_be_named(value):
-                raise ValueError(
+                raise InputError(
                     f"a run's settings name {value!r}, which is no public name of anydoor_lab; "
                     f"list its module in {PARTS} if the part is yours"
                 )
@@ -177,7 +178,7 @@ def read_scores(folder: Path) -> dict[str, Any]:
     try:
         scores = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{folder} has no readable {SCORES} ({error})") from error
+        raise InputError(f"{folder} has no readable {SCORES} ({error})") from error
     if not isinstance(scores, dict) or "rows" not in scores:
-        raise ValueError(f"{path} is damaged: expected rows of scores")
+        raise InputError(f"{path} is damaged: expected rows of scores")
     return scores

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from anydoor_lab.structures.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class Box:
@@ -23,7 +25,7 @@ class Box:
 
     def __post_init__(self) -> None:
         if self.y2 <= self.y1 or self.x2 <= self.x1:
-            raise ValueError(
+            raise InputError(
                 f"box [y1={self.y1}, x1={self.x1}, y2={self.y2}, x2={self.x2}] has no area; "
                 "expected y1 < y2 and x1 < x2"
             )
@@ -37,7 +39,7 @@ class Box:
         """
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if not len(rows):
-            raise ValueError("the mask marks no pixel, so it has no box; mark a region")
+            raise InputError("the mask marks no pixel, so it has no box; mark a region")
         return cls(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
 
     @property

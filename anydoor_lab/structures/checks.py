@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from anydoor_lab.structures.errors import InputError, InputTypeError
 
-class UnusablePair(ValueError):  # noqa: N818  (the design's word for a sample that is refused)
+
+class UnusablePair(InputError):  # noqa: N818  (the design's word for a sample that is refused)
     """A sample that cannot be used; `reason` is the short text it is counted under."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -18,16 +20,16 @@ class UnusablePair(ValueError):  # noqa: N818  (the design's word for a sample t
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     if value not in choices:
-        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
+        raise InputError(f"{name} is {value!r}; expected one of {', '.join(choices)}")
 
 
 def check_image(name: str, image: np.ndarray) -> None:
     """Raise TypeError unless `image` is (H, W, 3) uint8."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3:
         seen = f"{getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}"
-        raise TypeError(f"{name} is {seen.strip()}; expected a (H, W, 3) uint8 RGB array")
+        raise InputTypeError(f"{name} is {seen.strip()}; expected a (H, W, 3) uint8 RGB array")
     if image.shape[2] != 3:
-        raise TypeError(f"{name} has {image.shape[2]} channels; expected 3 (RGB)")
+        raise InputTypeError(f"{name} has {image.shape[2]} channels; expected 3 (RGB)")
 
 
 def check_masked(name: str, image: np.ndarray, mask: np.ndarray) -> None:
@@ -35,7 +37,7 @@ def check_masked(name: str, image: np.ndarray, mask: np.ndarray) -> None:
     check_image(name, image)
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.ndim != 2:
         seen = f"{getattr(mask, 'dtype', type(mask).__name__)} {getattr(mask, 'shape', '')}"
-        raise TypeError(f"{name}_mask is {seen.strip()}; expected a (H, W) bool array")
+        raise InputTypeError(f"{name}_mask is {seen.strip()}; expected a (H, W) bool array")
     if mask.shape != image.shape[:2]:
         seen = f"{name} is {image.shape[0]}x{image.shape[1]}"
         detail = f"{seen}, its mask {mask.shape[0]}x{mask.shape[1]} (height x width)"

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import write_whole
 
 MAX_PIXELS = 100_000_000
@@ -140,13 +141,13 @@ def _opened(path: str | Path) -> Image.Image:
     try:
         picture = Image.open(path)
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is too large ({error}); shrink it first") from error
+        raise InputError(f"{path} is too large ({error}); shrink it first") from error
     except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is not a picture this can read ({error})") from error
+        raise InputError(f"{path} is not a picture this can read ({error})") from error
     if picture.width * picture.height > MAX_PIXELS:
         picture.close()
         seen = f"{picture.width}x{picture.height} pixels"
-        raise ValueError(f"{path} is {seen}; at most {MAX_PIXELS:,} in all, shrink it first")
+        raise InputError(f"{path} is {seen}; at most {MAX_PIXELS:,} in all, shrink it first")
     return picture
 
 
@@ -156,7 +157,7 @@ def _decoded(path: str | Path, decode: Callable[[Image.Image], _Decoded]) -> _De
             return decode(picture)
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             message = f"{path} is truncated or damaged ({error}); replace the file"
-            raise ValueError(message) from error
+            raise InputError(message) from error
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anydoor_lab
+from anydoor_lab.structures.errors import InputError
 
 PARTS = "ANYDOOR_PARTS"
 """Environment variable: modules of the user's own parts, separated by commas."""
@@ -57,7 +58,7 @@ def conf_beside(package: Path) -> Path:
         return checkout
     if installed.is_dir():
         return installed
-    raise ValueError(
+    raise InputError(
         f"no conf folder: neither {checkout} (a checkout) nor {installed} (an installed wheel) "
         "exists; install the package again or run from a complete checkout"
     )
@@ -83,7 +84,7 @@ def _folder(module: str) -> Path:
     except (ImportError, ValueError):
         found = None
     if found is None or not found.origin:
-        raise ValueError(
+        raise InputError(
             f"{PARTS} names {module!r}, which cannot be imported; install it or add its folder to "
             "PYTHONPATH"
         )
@@ -113,7 +114,7 @@ def named(target: str) -> Any:
         found = getattr(anydoor_lab, name) if module == "anydoor_lab" else _own(module, name)
         if found is not None:
             return found
-    raise ValueError(
+    raise InputError(
         f"{target!r} is no part that may be named: expected a public name of anydoor_lab, or of a "
         f"module listed in the environment variable {PARTS} (now: {os.environ.get(PARTS, '')!r})"
     )

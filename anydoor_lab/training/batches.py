@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from anydoor_lab.structures.errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
@@ -34,7 +36,7 @@ class FitSettings:
         for name in at_least_one:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"train.{name} is {value!r}; expected a whole number from 1")
+                raise InputError(f"train.{name} is {value!r}; expected a whole number from 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from anydoor_lab.structures.errors import InputError
+
 Tensors = Mapping[str, torch.Tensor]
 
 
@@ -46,7 +48,7 @@ def save_checkpoint(
         ValueError: `keep` is below 1.
     """
     if keep < 1:
-        raise ValueError(f"keep is {keep}; expected at least 1 checkpoint to be kept")
+        raise InputError(f"keep is {keep}; expected at least 1 checkpoint to be kept")
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step_{step:08d}"
     part = folder / f".{final.name}.part"
@@ -87,12 +89,12 @@ def load_checkpoint(path: Path, groups: Collection[str] | None = None) -> Checkp
         files = [name for name in hashes if groups is None or Path(name).stem in {*groups, "facts"}]
         for name in files:
             if _sha256(path / name) != hashes[name]:
-                raise ValueError(f"{path / name} is damaged (its SHA-256 differs)")
+                raise InputError(f"{path / name} is damaged (its SHA-256 differs)")
         weights = [name for name in files if name.endswith(".safetensors")]
         tensors = {Path(name).stem: load_file(path / name) for name in weights}
         facts = json.loads((path / "facts.json").read_text())
     except (OSError, json.JSONDecodeError, SafetensorError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no complete checkpoint ({error})") from error
+        raise InputError(f"{path} is no complete checkpoint ({error})") from error
     return Checkpoint(path, int(facts["step"]), tensors, facts)
 
 
@@ -113,7 +115,7 @@ def newest_checkpoint(folder: Path, groups: Collection[str] | None = None) -> Ch
             problems.append(str(error))
             warnings.warn(f"passing over a checkpoint: {error}", stacklevel=2)
     if problems:
-        raise ValueError(f"{folder} has no valid checkpoint: {'; '.join(problems)}")
+        raise InputError(f"{folder} has no valid checkpoint: {'; '.join(problems)}")
     return None
 
 
@@ -125,11 +127,11 @@ def load_named(target: Mapping[str, torch.Tensor], named: Tensors, what: str) ->
     """
     for name in sorted(set(target) ^ set(named)):
         where = "is missing from" if name in target else "is not part of the model but in"
-        raise ValueError(f"{what} is of another architecture: {name} {where} the checkpoint")
+        raise InputError(f"{what} is of another architecture: {name} {where} the checkpoint")
     for name, tensor in target.items():
         if tensor.shape != named[name].shape:
             seen, expected = list(named[name].shape), list(tensor.shape)
-            raise ValueError(
+            raise InputError(
                 f"{what} is of another architecture: {name} is {seen}, the model has {expected}"
             )
     with torch.no_grad():

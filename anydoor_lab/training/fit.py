@@ -21,6 +21,7 @@ from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.utils.data import DataLoader
 
+from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.training.batches import FitSettings, Plan, learning_rate
 from anydoor_lab.training.checkpoint import Checkpoint, load_named, save_checkpoint
 
@@ -125,10 +126,10 @@ def start(objective: nn.Module, settings: FitSettings, accelerator: Accelerator)
     """
     parameters = [p for p in objective.parameters() if p.requires_grad]
     if not parameters:
-        raise ValueError("no parameter requires a gradient; leave some part of the model trained")
+        raise InputError("no parameter requires a gradient; leave some part of the model trained")
     shares = accelerator.num_processes * settings.micro_batches
     if settings.batch_size % shares:
-        raise ValueError(
+        raise InputError(
             f"batch_size {settings.batch_size} cannot be split over {accelerator.num_processes} "
             f"processes x {settings.micro_batches} micro-batches; choose a multiple of {shares}"
         )
@@ -150,11 +151,11 @@ def optimizer_class(name: str) -> Any:
     if name == "adamw":
         return torch.optim.AdamW
     if name != "adamw8bit":
-        raise ValueError(f"train.optimizer is {name!r}; expected adamw or adamw8bit")
+        raise InputError(f"train.optimizer is {name!r}; expected adamw or adamw8bit")
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
-        raise ValueError(
+        raise InputError(
             "train.optimizer=adamw8bit needs bitsandbytes, which is not installed; "
             "pip install 'anydoor-lab[gpu]', or use train.optimizer=adamw"
         ) from error
@@ -193,7 +194,7 @@ def fit(
         finite = _optimizer_step(state, batches, settings, meter)
         skipped = 0 if finite else skipped + 1
         if skipped >= MAX_SKIPPED_STEPS:
-            raise RuntimeError(
+            raise RunError(
                 f"the gradient was not finite in {skipped} steps in a row up to step "
                 f"{state.step}; lower train.learning_rate or use train.precision=fp32"
             )
@@ -240,7 +241,7 @@ def _next_batch(batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
         return next(batches)
     except RuntimeError as error:
         sentence = str(error).strip().splitlines()[-1].removeprefix("RuntimeError: ")
-        raise RuntimeError(sentence) from error
+        raise RunError(sentence) from error
 
 
 class Meter:

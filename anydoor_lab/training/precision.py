@@ -11,6 +11,8 @@ from diffusers.hooks.layerwise_casting import apply_layerwise_casting_hook
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from anydoor_lab.structures.errors import InputError
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -48,7 +50,7 @@ def checked_precision(precision: str) -> torch.dtype:
     """The dtype of a name; ValueError for another name."""
     if precision not in PRECISIONS:
         expected = ", ".join(PRECISIONS)
-        raise ValueError(f"train.frozen_precision is {precision!r}; expected one of {expected}")
+        raise InputError(f"train.frozen_precision is {precision!r}; expected one of {expected}")
     return PRECISIONS[precision]
 
 

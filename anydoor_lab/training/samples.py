@@ -14,6 +14,7 @@ from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning
 from anydoor_lab.conditioning.official import OfficialConditioner
 from anydoor_lab.data.source import PairSource
 from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
 
@@ -46,7 +47,7 @@ class PairStream:
 
     def __post_init__(self) -> None:
         if not 0 <= self.still_share <= 1:
-            raise ValueError(f"still_share is {self.still_share}; expected a number from 0 to 1")
+            raise InputError(f"still_share is {self.still_share}; expected a number from 0 to 1")
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Sample `index`: `index`, `variation`, the arrays of its `Conditioning`, and `rejected`,
@@ -76,7 +77,7 @@ class PairStream:
                 self.rejected[error.reason] += 1
                 reasons[error.reason] += 1
         listed = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
-        raise RuntimeError(
+        raise RunError(
             f"{MAX_TRIES} entries in a row were unusable ({listed}); check the pictures and masks"
         )
 

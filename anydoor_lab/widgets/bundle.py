@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from anydoor_lab.structures.errors import InputError
+
 _IMPORT = re.compile(
     r'^(?:import \{\s*\w+(?:,\s*\w+)*,?\s*\} from|@import) "(\.{1,2}/[^"]+)";\n', re.MULTILINE
 )
@@ -38,7 +40,7 @@ def _gather(file: Path, parts: dict[Path, str], begun: set[Path]) -> None:
     text = _IMPORT.sub("", text)
     other = _OTHER_IMPORT.search(text)
     if other:
-        raise ValueError(
+        raise InputError(
             f"{file.name} has {other.group()!r}; expected names of a file beside it, "
             'as in import { a, b } from "./file.js"; or @import "./file.css";'
         )

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from anydoor_lab.structures.checks import check_image
+from anydoor_lab.structures.errors import InputError, InputTypeError
 from anydoor_lab.structures.images import (
     Picture,
     alpha_of,
@@ -81,11 +82,11 @@ def picture_of(picture: Picture | str | Path) -> np.ndarray:
     check_image("the picture", image)
     height, width = image.shape[:2]
     if height * width > MAX_PIXELS:
-        raise ValueError(
+        raise InputError(
             f"the picture has {width}x{height} pixels; at most {MAX_PIXELS:,}, shrink it first"
         )
     if min(height, width) < 2:
-        raise ValueError(f"the picture has {width}x{height} pixels; expected at least 2x2")
+        raise InputError(f"the picture has {width}x{height} pixels; expected at least 2x2")
     return image
 
 
@@ -105,7 +106,9 @@ def marked_by_alpha(picture: Picture | str | Path) -> np.ndarray | None:
 
 def _three_channels(image: np.ndarray) -> np.ndarray:
     if not isinstance(image, np.ndarray):
-        raise TypeError(f"the picture is a {type(image).__name__}; give a path, PIL or an array")
+        raise InputTypeError(
+            f"the picture is a {type(image).__name__}; give a path, PIL or an array"
+        )
     if image.dtype == np.uint16:
         image = (image // 257).astype(np.uint8)
     if image.ndim == 2:

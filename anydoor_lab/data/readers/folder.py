@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from anydoor_lab.data.readers.cutout import over_white, placed, share_range
 from anydoor_lab.data.source import Counts, Split
 from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import MAX_PIXELS, read_image, read_mask, read_rgba
 from anydoor_lab.structures.pair import Pair
 
@@ -84,7 +85,7 @@ class Folder:
     ) -> None:
         if not 0 < min_mask_area < max_mask_area <= 1:
             seen = f"min_mask_area={min_mask_area} and max_mask_area={max_mask_area}"
-            raise ValueError(f"{seen}; expected 0 < min_mask_area < max_mask_area <= 1")
+            raise InputError(f"{seen}; expected 0 < min_mask_area < max_mask_area <= 1")
         self.root, self.split, self.note = Path(root), split, ""
         self._areas = (min_mask_area, max_mask_area)
         pictures, masks = _sorted_out(self.root, list(_pictures(self.root, recursive)))
@@ -92,7 +93,7 @@ class Folder:
         if scenes is not None:
             self._opaque = _backdrops(Path(scenes))
         if not usable:
-            raise ValueError(
+            raise InputError(
                 f"{self.root} holds no usable picture: {Counts(0, rejected)}; give pictures with "
                 "alpha, or with a mask file of the same name (cup.jpg and cup_mask.png)"
             )
@@ -148,9 +149,9 @@ def split_names(names: Iterable[str], split: Split, seed: int, held_out: float) 
         ValueError: `split` or `held_out` is not what is expected.
     """
     if split not in ("train", "held_out"):
-        raise ValueError(f"split is {split!r}; expected 'train' or 'held_out'")
+        raise InputError(f"split is {split!r}; expected 'train' or 'held_out'")
     if not 0 <= held_out < 1:
-        raise ValueError(f"held_out is {held_out}; expected a share in [0, 1)")
+        raise InputError(f"held_out is {held_out}; expected a share in [0, 1)")
     ranked = sorted(set(names), key=lambda name: sha256(os.fsencode(f"{seed}/{name}")).digest())
     if len(ranked) < SMALLEST_SPLIT or held_out == 0:
         return frozenset(ranked)
@@ -161,12 +162,12 @@ def split_names(names: Iterable[str], split: Split, seed: int, held_out: float) 
 def _pictures(root: Path, recursive: bool) -> Iterator[Path]:
     if not root.is_dir():
         seen = "is not a folder" if root.exists() else "does not exist"
-        raise ValueError(f"{root} {seen}; give the folder that holds your pictures")
+        raise InputError(f"{root} {seen}; give the folder that holds your pictures")
     home = root.resolve()
     for folder, names, files in os.walk(root, onerror=_refuse):
         for path in (Path(folder) / name for name in names + files if name[0] != "."):
             if not Path(os.path.realpath(path)).is_relative_to(home):
-                raise ValueError(f"{path} leads out of {root}; copy the file inside instead")
+                raise InputError(f"{path} leads out of {root}; copy the file inside instead")
         wanted = recursive or Path(folder) == root
         names[:] = sorted(n for n in names if n[0] != "." and (wanted and _descends(n, recursive)))
         yield from (
@@ -177,7 +178,7 @@ def _pictures(root: Path, recursive: bool) -> Iterator[Path]:
 
 
 def _refuse(error: OSError) -> None:
-    raise ValueError(f"{error.filename} cannot be listed ({error.strerror}); allow reading it")
+    raise InputError(f"{error.filename} cannot be listed ({error.strerror}); allow reading it")
 
 
 def _descends(name: str, recursive: bool) -> bool:
@@ -204,7 +205,7 @@ def _sorted_out(root: Path, files: list[Path]) -> tuple[list[Path], dict[str, li
         else:
             pictures.append(path)
     if not pictures:
-        raise ValueError(f"{root} holds no picture (of {', '.join(sorted(SUFFIXES))}); add some")
+        raise InputError(f"{root} holds no picture (of {', '.join(sorted(SUFFIXES))}); add some")
     return pictures, masks
 
 
@@ -290,5 +291,5 @@ def _backdrops(folder: Path) -> list[Path]:
             continue
         backdrops.extend([path] * usable)
     if not backdrops:
-        raise ValueError(f"{folder} holds no opaque picture to use as a scene; add photos")
+        raise InputError(f"{folder} holds no opaque picture to use as a scene; add photos")
     return backdrops

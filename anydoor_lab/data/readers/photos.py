@@ -17,6 +17,7 @@ import numpy as np
 from anydoor_lab.data.readers.folder import split_names
 from anydoor_lab.data.source import Counts, Split
 from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import read_image
 from anydoor_lab.structures.pair import Pair
 
@@ -95,7 +96,7 @@ class Photos:
             for item in photo.objects
         ]
         if not found:
-            raise ValueError(
+            raise InputError(
                 f"{self._root} has none of {', '.join(missing)}; "
                 "install scikit-image from its wheel, which carries them"
             )
@@ -153,5 +154,5 @@ def _photo(facts: dict[str, Any]) -> Photo:
 def _wheel_folder() -> Path:
     spec = find_spec("skimage")  # the package itself stays unimported: no download can start
     if spec is None or spec.origin is None:
-        raise ValueError("scikit-image is not installed; install it, its wheel has the photographs")
+        raise InputError("scikit-image is not installed; install it, its wheel has the photographs")
     return Path(spec.origin).parent / "data"

@@ -14,6 +14,7 @@ import numpy as np
 from anydoor_lab.data.source import Counts, Split
 from anydoor_lab.data.world import objects, scenes, shapes, views
 from anydoor_lab.data.world.objects import Attributes
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.pair import Pair, Quality, Variation
 from anydoor_lab.structures.rng import rng_for
 
@@ -83,7 +84,7 @@ class World:
         self._variations, self._weights = _checked_weights(variations)
         numbers = _identities(self._names, held_out=split == "held_out")
         if not len(numbers):
-            raise ValueError(f"no identity is in split {split!r}; give longer attribute lists")
+            raise InputError(f"no identity is in split {split!r}; give longer attribute lists")
         self._numbers = rng_for(seed, 0, "order of identities").permutation(numbers)
         self.counts = Counts(used=len(numbers))
 
@@ -230,18 +231,18 @@ def _mixed(values: np.ndarray) -> np.ndarray:
 
 def _check_split(split: str) -> None:
     if split not in get_args(Split):
-        raise ValueError(f"split is {split!r}; expected one of {', '.join(get_args(Split))}")
+        raise InputError(f"split is {split!r}; expected one of {', '.join(get_args(Split))}")
 
 
 def _check_sizes(size_px: int, object_size: Sequence[float], letter_scale: float) -> None:
     if size_px < 32:
-        raise ValueError(f"size_px is {size_px}; expected at least 32, or nothing can be seen")
+        raise InputError(f"size_px is {size_px}; expected at least 32, or nothing can be seen")
     smallest, largest = object_size
     if not 0 < smallest <= largest <= 0.9:
         seen = f"object_size is ({smallest}, {largest})"
-        raise ValueError(f"{seen}; expected two rising fractions between 0 and 0.9")
+        raise InputError(f"{seen}; expected two rising fractions between 0 and 0.9")
     if not 0.2 <= letter_scale <= 1.2:
-        raise ValueError(f"letter_scale is {letter_scale}; expected 0.2 to 1.2")
+        raise InputError(f"letter_scale is {letter_scale}; expected 0.2 to 1.2")
 
 
 def _checked_names(
@@ -260,7 +261,7 @@ def _checked_names(
         unknown = [value for value in values if value not in allowed]
         if unknown or len(set(values)) != len(values) or not values:
             seen = f"{name} is {list(values)}"
-            raise ValueError(f"{seen}; expected different names out of {', '.join(allowed)}")
+            raise InputError(f"{seen}; expected different names out of {', '.join(allowed)}")
     return tuple(tuple(v) for v in (shape_names, colours, colours, patterns, letters))
 
 
@@ -272,5 +273,5 @@ def _checked_weights(
     weights = np.array([variations.get(name, 0.0) for name in get_args(Variation)], np.float64)
     if unknown or (weights < 0).any() or not weights.sum() > 0:
         expected = f"weights of {', '.join(get_args(Variation))}, not all zero"
-        raise ValueError(f"variations is {dict(variations)}; expected {expected}")
+        raise InputError(f"variations is {dict(variations)}; expected {expected}")
     return get_args(Variation), np.cumsum(weights) / weights.sum()

@@ -30,6 +30,7 @@ from anydoor_lab.models.idx.tokens import (
     normalise,
 )
 from anydoor_lab.models.sources import obtain
+from anydoor_lab.structures.errors import InputError
 
 FAMILY: dict[str, tuple[Any, Any]] = {
     "dinov2": (Dinov2Config, Dinov2Model),
@@ -107,7 +108,7 @@ class Dinov2Extractor(ModelMixin, ConfigMixin):
         folder = obtain(source, setting="idx.extractor.source")
         kind = AutoConfig.from_pretrained(folder).model_type
         if kind not in FAMILY:
-            raise ValueError(f"{source} is a {kind}; expected one of {', '.join(FAMILY)}")
+            raise InputError(f"{source} is a {kind}; expected one of {', '.join(FAMILY)}")
         encoder = FAMILY[kind][1].from_pretrained(folder, dtype=torch.float32)
         with torch.device("meta"):
             extractor = cls(encoder.config.to_diff_dict(), cross_attention_dim, tokens)

@@ -8,6 +8,8 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import nn
 
+from anydoor_lab.structures.errors import InputError
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -50,5 +52,5 @@ def choose_tokens(
     if choice == "both":
         return torch.cat([global_token, patch_tokens], dim=1)
     if choice not in ("global", "patch"):
-        raise ValueError(f"tokens is {choice!r}; expected global, patch or both")
+        raise InputError(f"tokens is {choice!r}; expected global, patch or both")
     return global_token if choice == "global" else patch_tokens

@@ -20,6 +20,7 @@ from anydoor_lab.models.idx.tokens import (
     normalise,
 )
 from anydoor_lab.models.sources import obtain
+from anydoor_lab.structures.errors import InputError
 
 _CONVOLUTIONS_PER_STAGE = (2, 2, 3, 3, 3)
 _LAST_OF_STAGE = (2, 7, 14, 21, 28)  # positions among the layers
@@ -65,7 +66,7 @@ def load_vgg16(source: str | Path) -> Vgg16:
     weights = load_file(place / "model.safetensors")
     kept = {name: tensor for name, tensor in weights.items() if name.startswith("features.")}
     if not all(f"features.{index}.weight" in kept for index in _LAST_OF_STAGE):
-        raise ValueError(f"{source} holds no VGG-16: its features lack the 13 convolutions")
+        raise InputError(f"{source} holds no VGG-16: its features lack the 13 convolutions")
     network = Vgg16([kept[f"features.{index}.weight"].shape[0] for index in _LAST_OF_STAGE])
     network.load_state_dict(kept)
     return network

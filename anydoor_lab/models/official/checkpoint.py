@@ -21,6 +21,7 @@ from anydoor_lab.models.official import sizes
 from anydoor_lab.models.official.names import Blocks, Slot, slot
 from anydoor_lab.models.official.schedule import BUFFERS, schedule_buffers
 from anydoor_lab.models.official.sizes import Heads, shapes_of
+from anydoor_lab.structures.errors import InputError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 IGNORED = {"anydoor": BUFFERS, "base": (*BUFFERS, "cond_stage_model.", "model_ema.")}
@@ -65,7 +66,7 @@ def opened(path: Path) -> Iterator[Source]:
         ValueError: the file is missing, damaged, no checkpoint, or holds more than tensors.
     """
     if not path.is_file():
-        raise ValueError(f"{path} is not there; give the path of a .ckpt or .safetensors file")
+        raise InputError(f"{path} is not there; give the path of a .ckpt or .safetensors file")
     if path.suffix == ".safetensors":
         try:
             with safe_open(path, "pt") as file:
@@ -73,7 +74,7 @@ def opened(path: Path) -> Iterator[Source]:
                 shapes = {n: tuple(file.get_slice(n).get_shape()) for n in names}
                 yield Source(path, shapes, file.get_tensor)
         except SafetensorError as error:
-            raise ValueError(f"{path} is damaged ({error}); download it again") from error
+            raise InputError(f"{path} is damaged ({error}); download it again") from error
         return
     named = _pickled(path)
     yield Source(path, {n: tuple(t.shape) for n, t in named.items()}, named.__getitem__)
@@ -83,17 +84,17 @@ def _pickled(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
+        raise InputError(
             f"{path} holds more than tensors and plain values, and loading it could run foreign "
             "code: refused; convert it to .safetensors where you trust it"
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         what = str(error).splitlines()[0]
-        raise ValueError(f"{path} is no whole checkpoint ({what}); download it again") from error
+        raise InputError(f"{path} is no whole checkpoint ({what}); download it again") from error
     named = content.get("state_dict", content) if isinstance(content, dict) else {}
     tensors = {name: tensor for name, tensor in named.items() if isinstance(tensor, torch.Tensor)}
     if not tensors:
-        raise ValueError(f"{path} has no tensors under state_dict; it is no checkpoint of AnyDoor")
+        raise InputError(f"{path} has no tensors under state_dict; it is no checkpoint of AnyDoor")
     return tensors
 
 
@@ -142,7 +143,7 @@ def _name_first(what: str, names: list[str], source: Source) -> None:
     if names:
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         listed = ", ".join(names[:_SHOWN])
-        raise ValueError(f"{source.path} {what} {len(names)} tensors: {listed}{more}")
+        raise InputError(f"{source.path} {what} {len(names)} tensors: {listed}{more}")
 
 
 def _check_shapes(component: Component, source: Source) -> None:
@@ -151,7 +152,7 @@ def _check_shapes(component: Component, source: Source) -> None:
         expected = _official_shape(tensor.shape, place)
         if source.shapes[place.key] != expected:
             seen = f"{place.key} of {source.path} is {list(source.shapes[place.key])}"
-            raise ValueError(f"{seen}; expected {list(expected)}, by the sizes of its neighbours")
+            raise InputError(f"{seen}; expected {list(expected)}, by the sizes of its neighbours")
 
 
 def _official_shape(shape: tuple[int, ...], place: Slot) -> tuple[int, ...]:
@@ -194,7 +195,7 @@ def check_prediction(folder: Path, scheduler: DDIMScheduler) -> None:
         predicted = unet(noise, len(scheduler) - 1, tokens).sample
     likeness = float(torch.corrcoef(torch.stack([noise.flatten(), predicted.flatten()]))[0, 1])
     if likeness < LEAST_LIKENESS:
-        raise ValueError(
+        raise InputError(
             f"the base's prediction on pure noise correlates with it by {likeness:.2f}; expected "
             f"at least {LEAST_LIKENESS}. It is no noise predictor (the 768 px model predicts v): "
             "take Stable Diffusion 2.1-base, or add check_prediction=false"
@@ -213,13 +214,13 @@ def official_tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
     """
     for path in (folder / "config.json", folder / WEIGHTS):
         if not path.is_file():
-            raise ValueError(
+            raise InputError(
                 f"{path} is not there; expected the folder of a saved AnyDoorPipeline with one "
                 "file of weights per network"
             )
     config = json.loads((folder / "config.json").read_text())
     if config["_class_name"] != CLASSES[name].__name__:
-        raise ValueError(
+        raise InputError(
             f"{folder} holds a {config['_class_name']}; the official layout has a place for a "
             f"{CLASSES[name].__name__} only"
         )
@@ -255,7 +256,7 @@ def official_buffers(folder: Path, tensors: Mapping[str, torch.Tensor]) -> dict[
     config = json.loads(path.read_text())
     seen = (config["beta_schedule"], config["prediction_type"])
     if seen != ("scaled_linear", "epsilon"):
-        raise ValueError(
+        raise InputError(
             f"{path} has {seen[0]} betas and predicts {seen[1]}; the official layout means "
             "scaled_linear betas and epsilon"
         )

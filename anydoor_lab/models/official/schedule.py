@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from anydoor_lab.structures.errors import InputError
+
 BUFFERS = (
     "betas",
     "alphas_cumprod",
@@ -42,7 +44,7 @@ def scheduler_config(betas: torch.Tensor) -> dict[str, object]:
         if torch.allclose(expected, betas.double(), rtol=rounding, atol=0):
             break
     else:
-        raise ValueError(
+        raise InputError(
             "the checkpoint's betas are not linear in their square roots, as those of Stable "
             "Diffusion are; its noise schedule is not supported"
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anydoor_lab.models.official.names import PREFIXES, Blocks
+from anydoor_lab.structures.errors import InputError
 
 INTERPOLATE_OFFSET = 0.1
 """What the released DINOv2 adds to its grid when it resizes its position embedding."""
@@ -45,7 +46,7 @@ class Shapes:
 
     def __getitem__(self, name: str) -> tuple[int, ...]:
         if name not in self.known:
-            raise ValueError(f"the checkpoint has no tensor {self.prefix}{name}")
+            raise InputError(f"the checkpoint has no tensor {self.prefix}{name}")
         return self.known[name]
 
     def count(self, pattern: str) -> int:
@@ -177,7 +178,7 @@ def _mlp_ratio(shapes: Shapes, width: int, *, swiglu: bool) -> int:
         wide = width * ratio
         if inner == ((int(wide * 2 / 3) + 7) // 8 * 8 if swiglu else wide):
             return ratio
-    raise ValueError(f"{shapes.prefix}{name} has {inner} columns: no whole multiple of {width}")
+    raise InputError(f"{shapes.prefix}{name} has {inner} columns: no whole multiple of {width}")
 
 
 def shapes_of(shapes: Mapping[str, tuple[int, ...]], component: str) -> Shapes:

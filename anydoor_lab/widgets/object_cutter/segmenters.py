@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import resized
 
 Click = tuple[int, int, bool]
@@ -96,7 +97,7 @@ class Sam:
             self._model = SamModel.from_pretrained(folder, local_files_only=True).eval()
             self._processor = SamProcessor.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError) as error:
-            raise ValueError(f"no SAM weights in {folder}; cutting with GrabCut instead") from error
+            raise InputError(f"no SAM weights in {folder}; cutting with GrabCut instead") from error
 
     def __call__(self, image: np.ndarray, box: Box | None, clicks: Sequence[Click]) -> np.ndarray:
         """(H, W) bool, the most certain of SAM's masks."""

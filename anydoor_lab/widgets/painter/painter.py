@@ -13,6 +13,7 @@ from PIL import Image
 
 from anydoor_lab.pipeline.inputs import checked_box
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import Picture
 from anydoor_lab.widgets.bundle import bundled
 from anydoor_lab.widgets.view import (
@@ -156,7 +157,7 @@ def _region_of(region: np.ndarray | Box | list[int] | None, height: int, width: 
     if not isinstance(region, np.ndarray):
         return checked_box(region, height, width).mask(height, width)
     if region.shape != (height, width):
-        raise ValueError(f"the mask is {region.shape}, its picture {(height, width)}")
+        raise InputError(f"the mask is {region.shape}, its picture {(height, width)}")
     return region.astype(np.bool_)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from anydoor_lab.runs.provenance import commit, versions
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import write_whole
 from anydoor_lab.structures.images import write_png
 from anydoor_lab.structures.pair import Pair
@@ -53,11 +54,11 @@ def read_recipe(text: str | bytes) -> tuple[dict[str, Any], dict[str, np.ndarray
     try:
         facts = json.loads(text)
         if facts["format"] != FORMAT:
-            raise ValueError(f"its format is {facts['format']}; expected {FORMAT}")
+            raise InputError(f"its format is {facts['format']}; expected {FORMAT}")
         decoded = {name: _decoded(facts["pictures"][name]) for name in PICTURES}
         dict(facts["settings"])
     except (ValueError, KeyError, TypeError, OSError) as error:
-        raise ValueError(
+        raise InputError(
             f"this is no recipe of a Teleporter, or a damaged one ({error})"
         ) from error
     return facts, {n: im > 127 if n.endswith("mask") else im for n, im in decoded.items()}

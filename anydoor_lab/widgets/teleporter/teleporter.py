@@ -17,6 +17,7 @@ from anydoor_lab.conditioning.placement import paste
 from anydoor_lab.diffusion.guidance import Prepared
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import Picture
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
@@ -119,9 +120,9 @@ class Teleporter(ipywidgets.VBox):
         """
         cutter, picker = self.cutter, self.picker
         if cutter.image is None or cutter.mask is None or not cutter.mask.any():
-            raise ValueError("Cut out an object first: draw a box around it in the reference.")
+            raise InputError("Cut out an object first: draw a box around it in the reference.")
         if picker.image is None or picker.mask is None or not picker.mask.any():
-            raise ValueError("Mark where it goes first: draw a box in the scene.")
+            raise InputError("Mark where it goes first: draw a box in the scene.")
         return Pair(cutter.image, cutter.mask, picker.image, picker.mask, origin="Teleporter")
 
     def save(self) -> Path | None:
