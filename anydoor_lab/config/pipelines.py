@@ -215,7 +215,8 @@ def _joint_pipeline(folder: Path) -> AnyDoorPipeline:
 
 
 def _run_pipeline(folder: Path) -> AnyDoorPipeline:
-    from anydoor_lab.runs.folder import Run, read_config
+    from anydoor_lab.runs.folder import Run
+    from anydoor_lab.runs.settings import check_config, read_config
     from anydoor_lab.training.checkpoint import load_named, newest_checkpoint
     from anydoor_lab.training.precision import round_frozen
 
@@ -224,6 +225,7 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
     checkpoint = newest_checkpoint(Run(folder, config).checkpoints, groups=("ema",))
     if checkpoint is None:
         raise InputError(f"{folder} has no checkpoint yet; train it to its first one")
+    check_config(folder, config, checkpoint.facts)
     pipeline = build_pipeline(cfg)
     model = pipeline.model.freeze(cfg.train.trained, cfg.train.get("lora_rank", 16))
     round_frozen(model, cfg.train.get("frozen_precision", "fp32"))

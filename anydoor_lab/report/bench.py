@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from anydoor_lab.pipeline.results import Result
 from anydoor_lab.report.scores import caption_of, save_results, score_table
 from anydoor_lab.runs.folder import GRID, SCORES
 from anydoor_lab.runs.provenance import commit
-from anydoor_lab.structures.files import write_whole
+from anydoor_lab.structures.files import write_sealed
 from anydoor_lab.structures.pair import Pair
 
 
@@ -80,7 +79,7 @@ class Bench:
         table = score_table(scores)
         written = table.write(folder, "scores")
         picture = save_results(results, caption_of(scores, "Held-out results"), folder / GRID)
-        write_whole(folder / SCORES, json.dumps(scores, indent=1))
+        write_sealed(folder / SCORES, scores)
         print(f"\n{table.terminal()}")
         print(f"table    {written['md']}\nscores   {folder / SCORES}\npicture  {picture}")
         return scores

@@ -12,17 +12,35 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from anydoor_lab.structures.names import conf_dir
+
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "numpy", "opencv-python-headless")
 
 
 def commit() -> str:
-    """The checkout's commit, with `+changes` where files differ from it; empty outside of git."""
-    here = Path(__file__).resolve().parent
+    """The checkout's commit, with `+changes` where code or settings differ from it, files that git
+    does not know included; empty outside of git."""
+    package = Path(__file__).resolve().parents[1]
+    if not _git("ls-files", "--", __file__, at=package):  # installed beside another project's code
+        return ""
+    found = _git("rev-parse", "--short=12", "HEAD", at=package)
+    changed = _git("status", "--porcelain", "--untracked-files=no", at=package)
+    fresh = _git("ls-files", "--others", "--exclude-standard", "--", ".", *_conf(), at=package)
+    return found + ("+changes" if changed or fresh else "")
+
+
+def _conf() -> list[str]:
+    """The settings' folder, where it stands in the same checkout as the package."""
+    conf = conf_dir()
+    return [str(conf)] if conf.parent == Path(__file__).resolve().parents[2] else []
+
+
+def _git(*arguments: str, at: Path) -> str:
+    """What git answers; empty where it cannot."""
     try:
         answer = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changes"],
-            cwd=here, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            ["git", *arguments], cwd=at, capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
     return answer.stdout.strip()
