@@ -122,7 +122,7 @@ class Run:
         """Remove what runs write, and nothing else: it is all gone with one renaming."""
         folder, aside = self.folder.resolve(), self._aside
         with writing(folder):
-            folder.rename(aside)
+            folder.rename(aside)  # with this, the run is gone
             folder.mkdir()
             if (aside / LOCK).exists():  # it is held
                 (aside / LOCK).rename(folder / LOCK)
@@ -133,6 +133,7 @@ class Run:
         if not self._aside.is_dir():
             return
         with writing(self.folder):
+            self.folder.mkdir(exist_ok=True)
             for path in [p for p in self._aside.iterdir() if p.name not in WRITTEN]:
                 if not (self.folder / path.name).exists():
                     path.rename(self.folder / path.name)
