@@ -264,7 +264,7 @@ def test_broken_settings_are_one_sentence(tmp_path: Path, content: bytes, says: 
         read_config(tmp_path)
 
 
-BROKEN = [b"", b"\xff", b"[]", b"7", b"[" * 50_000, b'{"a": ', b'{"clip": NaN}']
+BROKEN = [b"", b"\xff", b"[]", b"7", b"[" * 50_000, b'{"a": ', b"{'a': NaN"]
 BROKEN += [b'{"clip": 1.5, "sha256": "0123456789abcdef"}', b'{"sha256": 3}']
 
 
