@@ -12,8 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from anydoor_lab.structures.names import conf_dir
-
 LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "numpy", "opencv-python-headless")
 
 
@@ -30,9 +28,9 @@ def commit() -> str:
 
 
 def _conf() -> list[str]:
-    """The settings' folder, where it stands in the same checkout as the package."""
-    conf = conf_dir()
-    return [str(conf)] if conf.parent == Path(__file__).resolve().parents[2] else []
+    """The settings' folder beside the package, where there is one."""
+    conf = Path(__file__).resolve().parents[2] / "conf"
+    return [str(conf)] if conf.is_dir() else []
 
 
 def _git(*arguments: str, at: Path) -> str:

@@ -19,7 +19,7 @@ IDLE_KEYS = ("train.resume", "overwrite", "logger", "train.workers", "train.log_
              "train.sample_every", "train.checkpoint_every", "train.keep_checkpoints")  # fmt: skip
 """Settings, or groups of them, that do not change what a run computes."""
 PLACES = ("init", "model.init", "model.base", "model.vae", "model.encoders", "model.judges",
-          "idx.extractor.source", "data.root")  # fmt: skip
+          "data.root")  # fmt: skip
 """Settings that say where something lies, which may have been moved."""
 MOST_CONFIG_BYTES = 2**20
 
@@ -100,7 +100,7 @@ def check_config(folder: Path, config: Mapping[str, Any], facts: Mapping[str, An
     if SETTINGS not in facts:
         return
     held, said = (
-        {k: v for k, v in known.items() if not f"{k}.".startswith(tuple(f"{p}." for p in PLACES))}
+        {key: value for key, value in known.items() if not _is_place(key)}
         for known in (with_present_targets(facts[SETTINGS]), relevant(config))
     )
     difference = first_difference(held, said)
@@ -109,6 +109,10 @@ def check_config(folder: Path, config: Mapping[str, Any], facts: Mapping[str, An
             f"{folder / CONFIG} is not the one its checkpoint was made with ({difference}); put it "
             "back as it was"
         )
+
+
+def _is_place(key: str) -> bool:
+    return key.endswith(".source") or f"{key}.".startswith(tuple(f"{place}." for place in PLACES))
 
 
 def with_present_targets(settings: Mapping[str, Any]) -> dict[str, Any]:
