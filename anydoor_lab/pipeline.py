@@ -17,7 +17,7 @@ from anydoor_lab.conditioning.collage import Collage, named_collage
 from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning, Shape
 from anydoor_lab.conditioning.official import OfficialConditioner
 from anydoor_lab.conditioning.placement import BLENDS, Blend, paste
-from anydoor_lab.diffusion.guidance import BoundDenoiser, Prepared
+from anydoor_lab.diffusion.guidance import Prepared, bound_denoiser
 from anydoor_lab.diffusion.presets import named_preset, solver_scheduler
 from anydoor_lab.diffusion.sampler import Denoised, sample_by, sample_ddim, spaced_timesteps
 from anydoor_lab.diffusion.schedule import Schedule
@@ -28,7 +28,6 @@ from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.idx import clip, dinov2, vgg  # noqa: F401  from_pretrained must know them
 from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.models.lora import AdapterFiles
-from anydoor_lab.models.unet import keep_projections
 from anydoor_lab.pair import Picture, check_choice, make_pair
 
 SHAPES = ("box", "mask")
@@ -90,6 +89,7 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
         preprocessing: str = "default",
     ) -> None:
         super().__init__()
+        self._model: AnyDoor | None = None
         self._zero: tuple[Any, ...] | None = None
         self.register_modules(
             unet=unet,
@@ -114,8 +114,15 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
 
     @property
     def model(self) -> AnyDoor:
-        """The networks as one model."""
-        return AnyDoor(self.unet, self.vae, self.detail_extractor, self.id_extractor)
+        """The networks as one model, the same as long as none of them is swapped.
+
+        Every component that is a `DetailExtractor` is one of its branches.
+        """
+        branches = {n: part for n, part in vars(self).items() if isinstance(part, DetailExtractor)}
+        parts = {"unet": self.unet, "vae": self.vae, "id_extractor": self.id_extractor} | branches
+        if self._model is None or dict(self._model.named_children()) != parts:
+            self._model = AnyDoor(self.unet, self.vae, branches, self.id_extractor)
+        return self._model
 
     def conditioner(
         self, collage: str | Collage | None = None
@@ -211,14 +218,15 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
 
         Keep it to try other seeds, steps or guidance on the same pairs.
         """
-        names = ("id_image", "collage", "shape_mask")
-        arrays = {name: np.stack([getattr(one, name) for one in shown]) for name in names}
         place = {"device": self._execution_device, "dtype": self.unet.dtype}
+        read = {"id_image", *self.model.inputs}.intersection(*(one.inputs for one in shown))
+        arrays = {name: np.stack([one.inputs[name] for one in shown]) for name in read}
         inputs = {name: torch.from_numpy(array).to(**place) for name, array in arrays.items()}
         tokens = self.model.tokens(inputs["id_image"])
         unconditional = self._unconditional(inputs["id_image"])
-        hint = self.model.hint_features(inputs["collage"], inputs["shape_mask"])
-        return Prepared(tokens, unconditional, hint, shown[0].placement.resolution)
+        return Prepared(
+            tokens, unconditional, self.model.hints(inputs), shown[0].placement.resolution
+        )
 
     def _unconditional(self, id_image: torch.Tensor) -> torch.Tensor:
         """(1, N, D) tokens of an all-zero image; the encoder sees it once, as it is frozen."""
@@ -250,9 +258,7 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
         timesteps = self.timesteps(num_inference_steps, preset)
         savings = replace(chosen.savings, chunk=self._chunk(len(prepared.tokens)))
         sizes = (len(seeds[0]), guidance, timesteps, savings)
-        denoiser = BoundDenoiser(self.model, schedule, prepared, *sizes)
-        for network in (self.unet, self.detail_extractor):
-            keep_projections(network)
+        denoiser = bound_denoiser(self.model, schedule, prepared, *sizes)
         noise = self.start_noise(prepared.resolution, seeds)
         if chosen.solver == "ddim":
             yield from sample_ddim(denoiser, noise, timesteps, schedule, self.last_alpha)

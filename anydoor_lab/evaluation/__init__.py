@@ -14,6 +14,7 @@ from anydoor_lab.conditioning.conditioner import Conditioning, Shape
 from anydoor_lab.conditioning.placement import paste
 from anydoor_lab.data.world import Attributes
 from anydoor_lab.diffusion.presets import named_preset
+from anydoor_lab.diffusion.sampler import last
 from anydoor_lab.draws import generator
 from anydoor_lab.images import on_white, padded_square
 from anydoor_lab.metrics.attributes import AttributeReader, AttributesKept, readable
@@ -149,9 +150,8 @@ def generate_results(
             for p, rng in zip(chosen, rngs, strict=True)
         ]
         seeds = [[settings.seed + i + 10_000 * k for k in range(num_seeds)] for i in indices]
-        for denoised in pipeline.denoise(pipeline.prepare(shown), seeds, preset=settings.preset):
-            latents = denoised.x
-        crops = pipeline.decode(latents)
+        steps = pipeline.denoise(pipeline.prepare(shown), seeds, preset=settings.preset)
+        crops = pipeline.decode(last(steps).x)
         many = [(p, s) for p, s in zip(chosen, shown, strict=True) for _ in range(num_seeds)]
         yield [
             Result(p, s, paste(crop, p, s.placement, "crop"), crop)
