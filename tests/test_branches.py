@@ -1,8 +1,9 @@
-"""A further branch beside the detail extractor: one class with its own inputs, and nothing else."""
+"""A further branch beside the detail extractor: a class with its inputs, and a component."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,29 @@ class PoseExtractor(DetailExtractor):
     inputs = {"pose": 2}
 
 
+class PosedPipeline(AnyDoorPipeline):
+    """All that a pipeline has to say of it: that there is one more component."""
+
+    def __init__(self, *, pose_extractor: PoseExtractor, **others: Any) -> None:
+        super().__init__(**others)
+        self.register_modules(pose_extractor=pose_extractor)
+
+
+OTHERS = list(inspect.signature(AnyDoorPipeline.__init__).parameters.values())
+ONE_MORE = inspect.Parameter("pose_extractor", inspect.Parameter.KEYWORD_ONLY)
+# diffusers reads from here what is a component; the pipeline's own would be one more parameter
+PosedPipeline.__init__.__signature__ = inspect.Signature([*OTHERS, ONE_MORE])  # type: ignore
+
+
 @pytest.fixture
 def posed(networks: Path) -> AnyDoorPipeline:
     """A small pipeline with a fresh second branch."""
-    pipeline = small_pipeline(networks)
-    move_zero_convolutions(pipeline.detail_extractor)
+    plain = small_pipeline(networks)
+    move_zero_convolutions(plain.detail_extractor)
     torch.manual_seed(3)
-    pipeline.register_modules(pose_extractor=PoseExtractor.copied_from(pipeline.unet, (8, 8, 16)))
-    return pipeline
+    fresh = PoseExtractor.copied_from(plain.unet, (8, 8, 16))
+    settings = {"resolution": 64, "id_size": 64, "zoom": 1.5, "guidance_scale": 3.0}
+    return PosedPipeline(**plain.components, pose_extractor=fresh, **settings).to("cpu")
 
 
 def shown(pipeline: AnyDoorPipeline) -> Conditioning:
