@@ -93,7 +93,7 @@ class BoundNetworks:
     ) -> None:
         self.model, self.schedule, self.num_seeds = model, schedule, num_seeds
         self.tokens, self.hints = tokens, hints
-        self._beside = model.projections(tokens.repeat_interleave(num_seeds, dim=0))
+        self._beside = model.projections(_several(tokens, num_seeds))
         self._after: dict[int, Any] = {}
 
     def noise(self, x: torch.Tensor, t: int, details: Details) -> torch.Tensor:
@@ -102,7 +102,7 @@ class BoundNetworks:
         The networks may be of lower precision; the step, which divides by alpha_t, may not.
         """
         rows, times = len(self.tokens), torch.full((len(x),), t, device=x.device)
-        maps = tuple(one[:rows].repeat_interleave(self.num_seeds, dim=0) for one in details)
+        maps = tuple(_several(one[:rows], self.num_seeds) for one in details)
         with self._beside as known:
             output = self.model(x.to(known.tokens.dtype), times, known.tokens, maps)
         return self.schedule.noise_of(output.float(), x, t)
@@ -117,6 +117,11 @@ class BoundNetworks:
         with self._after[many] as known:
             maps = self.model.details(hints, times, known.tokens)
         return list(zip(*(one.chunk(many) for one in maps), strict=True))
+
+
+def _several(rows: torch.Tensor, times: int) -> torch.Tensor:
+    """Each of the rows `times` times, side by side; once is no copy."""
+    return rows if times == 1 else rows.repeat_interleave(times, dim=0)
 
 
 def bound_denoiser(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,15 +21,14 @@ class TokenProjections:
         tokens: (B, N, D), and no copy of it, is what the networks must be given.
     """
 
-    def __init__(self, networks: Iterable[nn.Module], tokens: torch.Tensor) -> None:
-        self.tokens = tokens
+    def __init__(self, networks: Sequence[nn.Module], tokens: torch.Tensor) -> None:
+        self.networks, self.tokens = networks, tokens
         self.kept: dict[tuple[int, str], torch.Tensor] = {}
-        self._layers: list[Any] = [
-            layer
-            for network in networks
-            for name, layer in network.named_modules()
-            if name.endswith("attn2")
-        ]
+
+    @cached_property
+    def _layers(self) -> list[Any]:
+        named = (pair for network in self.networks for pair in network.named_modules())
+        return [layer for name, layer in named if name.endswith("attn2")]
 
     def __enter__(self) -> TokenProjections:
         for layer in self._layers:
