@@ -1,0 +1,130 @@
+"""A checkpoint file's tensors: read from disk one by one, from the formats they come in."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+WRAPPER = "module."
+"""What training on several devices puts before every name."""
+PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_ZIP, _HEADER = b"PK", 8
+_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The tensors of a checkpoint, by their names in the released layout."""
+
+    path: Path
+    shapes: dict[str, tuple[int, ...]]
+    fetch: Callable[[str], torch.Tensor]
+
+    def usable(self, name: str) -> torch.Tensor:
+        """The tensor of this name.
+
+        Raises:
+            ValueError: it is no plain tensor of floating-point numbers, or holds NaN or inf.
+        """
+        tensor = self.fetch(name)
+        if tensor.layout is not torch.strided or tensor.dtype not in PRECISIONS:
+            seen = f"{tensor.layout} {tensor.dtype}".replace("torch.", "")
+            raise ValueError(f"{name} of {self.path} is {seen}; expected plain 16 to 64 bit floats")
+        if not torch.isfinite(tensor).all():
+            number = int((~torch.isfinite(tensor)).sum())
+            raise ValueError(
+                f"{name} of {self.path} has {number} values that are NaN or inf; it was spoilt in "
+                "training or copying: take another checkpoint"
+            )
+        return tensor
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Source]:
+    """The tensors of a `.safetensors` or a `torch.save` file (its old format as well).
+
+    The format is told by the content. All but the old format are memory-mapped.
+
+    Raises:
+        ValueError: the file is missing, damaged, no checkpoint, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is not there; give the path of a .ckpt or .safetensors file")
+    with path.open("rb") as file:
+        head = file.read(_HEADER + 1)
+    zipped = head.startswith(_ZIP)
+    if head.endswith(b"{") or (path.suffix == ".safetensors" and not zipped):
+        with _safetensors(path) as file:
+            names = file.keys()
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            yield _unwrapped(Source(path, shapes, file.get_tensor))
+    else:
+        tensors = _tensors_of(_unpickled(path, zipped), path)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        yield _unwrapped(Source(path, shapes, tensors.__getitem__))
+
+
+def _safetensors(path: Path) -> Any:
+    try:
+        return safe_open(path, "pt")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}); download it again") from error
+
+
+def _unpickled(path: Path, zipped: bool) -> Any:
+    try:
+        if zipped:
+            _check_sums(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        damaged = "" if zipped else ", or is damaged (this old format has no checksums)"
+        raise ValueError(
+            f"{path} holds more than tensors and plain values, and loading it could run foreign "
+            f"code{damaged}: refused; convert it to .safetensors where you trust it"
+        ) from error
+    except Exception as error:  # damaged pickles raise errors of every kind
+        what = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} is no whole checkpoint ({what}); download it again") from error
+
+
+def _check_sums(path: Path) -> None:
+    """Read the whole archive once: torch alone takes damaged weights for good ones."""
+    with zipfile.ZipFile(path) as archive:
+        # written so by torch.serialization.set_crc32_options(False)
+        without = all(entry.CRC == 0 for entry in archive.infolist())
+        damaged = None if without else archive.testzip()
+    if damaged:
+        raise zipfile.BadZipFile(f"the checksum of its {damaged} is wrong")
+
+
+def _tensors_of(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    named = content.get("state_dict", content) if isinstance(content, Mapping) else {}
+    pairs = named.items() if isinstance(named, Mapping) else ()
+    tensors = {name: tensor for name, tensor in pairs if isinstance(tensor, torch.Tensor)}
+    if not tensors or not all(isinstance(name, str) for name in tensors):
+        seen = type(content).__name__
+        if isinstance(content, Mapping):
+            keys = [str(key) for key in content][:_SHOWN]
+            seen = f"a dict of {', '.join(keys)}" if keys else "an empty dict"
+        raise ValueError(
+            f"{path} has no tensors under state_dict: it is {seen}; expected a checkpoint of "
+            "AnyDoor or Stable Diffusion"
+        )
+    return tensors
+
+
+def _unwrapped(source: Source) -> Source:
+    """The same without the wrappers that every name has."""
+    prefix = ""
+    while source.shapes and all(name.startswith(prefix + WRAPPER) for name in source.shapes):
+        prefix += WRAPPER
+    shapes = {name.removeprefix(prefix): shape for name, shape in source.shapes.items()}
+    return Source(source.path, shapes, lambda name: source.fetch(prefix + name))
