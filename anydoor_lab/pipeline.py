@@ -15,8 +15,8 @@ from PIL import Image
 from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.collage import Collage, named_collage
 from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning, Shape
-from anydoor_lab.conditioning.official import OfficialConditioner
-from anydoor_lab.conditioning.placement import BLENDS, Blend, paste
+from anydoor_lab.conditioning.official import PREPROCESSINGS, OfficialConditioner, paste_decoded
+from anydoor_lab.conditioning.placement import BLENDS, Blend
 from anydoor_lab.diffusion.guidance import BoundDenoiser, Prepared
 from anydoor_lab.diffusion.presets import named_preset, solver_scheduler
 from anydoor_lab.diffusion.sampler import Denoised, sample_by, sample_ddim, spaced_timesteps
@@ -33,7 +33,6 @@ from anydoor_lab.pair import Picture, check_choice, make_pair
 
 SHAPES = ("box", "mask")
 OUTPUT_TYPES = ("pil", "np")
-PREPROCESSINGS = ("default", "official")
 CHUNK_ROWS = 16
 """Detail maps computed at once on a GPU, the two halves of the guidance counted."""
 
@@ -198,12 +197,12 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
                 if callback_on_step_end is not None:
                     callback_on_step_end(self, denoised.step, denoised.t, {"latents": denoised.x})
                 bar.update()
-        crops = list(self.decode(denoised.x))
+        decoded = self.model.decoded(denoised.x)
         self.maybe_free_model_hooks()
-        images: list[Any] = [paste(crop, pair, shown.placement, blend) for crop in crops]
-        if output_type == "pil":
-            images = [Image.fromarray(image) for image in images]
-        return Placed(images, crops, shown)
+        how = (pair, shown.placement, blend, self.config.preprocessing)
+        finish: Any = Image.fromarray if output_type == "pil" else np.asarray
+        images = [finish(paste_decoded(picture, *how)) for picture in decoded]
+        return Placed(images, list(as_picture(decoded)), shown)
 
     @torch.no_grad()
     def prepare(self, shown: Sequence[Conditioning]) -> Prepared:
@@ -278,11 +277,9 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
         """For how many timesteps the detail maps are computed at once: what fills a GPU."""
         return max(1, CHUNK_ROWS // (2 * pairs)) if self._execution_device.type == "cuda" else 1
 
-    @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> np.ndarray:
         """Pictures (B, R, R, 3) uint8 of scaled latents (B, 4, h, w)."""
-        images = self.model.images(latents.to(self.vae.dtype))
-        return as_picture(images.float().cpu().numpy())
+        return as_picture(self.model.decoded(latents))
 
     @property
     def last_alpha(self) -> float:

@@ -11,11 +11,11 @@ import numpy as np
 
 from anydoor_lab.boxes import Box
 from anydoor_lab.conditioning.conditioner import Conditioning, Shape
-from anydoor_lab.conditioning.placement import paste
+from anydoor_lab.conditioning.official import paste_decoded
 from anydoor_lab.data.world import Attributes
 from anydoor_lab.diffusion.presets import named_preset
 from anydoor_lab.draws import generator
-from anydoor_lab.images import on_white, padded_square
+from anydoor_lab.images import as_picture, on_white, padded_square
 from anydoor_lab.metrics.attributes import AttributeReader, AttributesKept, readable
 from anydoor_lab.metrics.background import BackgroundPsnr, BackgroundSsim, background_mask
 from anydoor_lab.metrics.clip_score import ClipScore, clip_judge
@@ -151,11 +151,11 @@ def generate_results(
         seeds = [[settings.seed + i + 10_000 * k for k in range(num_seeds)] for i in indices]
         for denoised in pipeline.denoise(pipeline.prepare(shown), seeds, preset=settings.preset):
             latents = denoised.x
-        crops = pipeline.decode(latents)
+        decoded, way = pipeline.model.decoded(latents), pipeline.config.preprocessing
         many = [(p, s) for p, s in zip(chosen, shown, strict=True) for _ in range(num_seeds)]
         yield [
-            Result(p, s, paste(crop, p, s.placement, "crop"), crop)
-            for (p, s), crop in zip(many, crops, strict=True)
+            Result(p, s, paste_decoded(picture, p, s.placement, "crop", way), as_picture(picture))
+            for (p, s), picture in zip(many, decoded, strict=True)
         ]
 
 
