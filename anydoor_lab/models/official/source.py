@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 WRAPPER = "module."
 """What training on several devices puts before every name."""
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_ZIP, _HEADER = b"PK", 8
+_ZIP, _PICKLE = b"PK", b"\x80"
+_HEADER = 8
 _SHOWN = 10
 
 
@@ -49,27 +50,38 @@ class Source:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Source]:
-    """The tensors of a `.safetensors` or a `torch.save` file (its old format as well).
+    """The tensors of a `.safetensors` or a `torch.save` file, memory-mapped.
 
-    The format is told by the content. All but the old format are memory-mapped.
+    The format is told by the content.
 
     Raises:
-        ValueError: the file is missing, damaged, no checkpoint, or holds more than tensors.
+        ValueError: the file is missing, damaged, no checkpoint, of torch's old format, or holds
+            more than tensors.
     """
     if not path.is_file():
         raise ValueError(f"{path} is not there; give the path of a .ckpt or .safetensors file")
     with path.open("rb") as file:
         head = file.read(_HEADER + 1)
-    zipped = head.startswith(_ZIP)
-    if head.endswith(b"{") or (path.suffix == ".safetensors" and not zipped):
+    if head.startswith(_ZIP):
+        tensors = _tensors_of(_unpickled(path), path)
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        yield _unwrapped(Source(path, shapes, tensors.__getitem__))
+    elif head.endswith(b"{") or path.suffix == ".safetensors":
         with _safetensors(path) as file:
             names = file.keys()
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
             yield _unwrapped(Source(path, shapes, file.get_tensor))
+    elif head.startswith(_PICKLE):
+        raise ValueError(
+            f"{path} is a bare pickle, the format of torch.save before torch 1.6: it has no "
+            "checksums, so damage would pass for weights, and cannot be read tensor by tensor. "
+            "Where you trust it, write it anew: torch.save(torch.load(old, weights_only=True), new)"
+        )
     else:
-        tensors = _tensors_of(_unpickled(path, zipped), path)
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        yield _unwrapped(Source(path, shapes, tensors.__getitem__))
+        raise ValueError(
+            f"{path} is neither a .safetensors nor a torch.save file, or its beginning is damaged; "
+            "download it again"
+        )
 
 
 def _safetensors(path: Path) -> Any:
@@ -79,18 +91,16 @@ def _safetensors(path: Path) -> Any:
         raise ValueError(f"{path} is damaged ({error}); download it again") from error
 
 
-def _unpickled(path: Path, zipped: bool) -> Any:
+def _unpickled(path: Path) -> Any:
     try:
-        if zipped:
-            _check_sums(path)
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        _check_sums(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
-        damaged = "" if zipped else ", or is damaged (this old format has no checksums)"
         raise ValueError(
             f"{path} holds more than tensors and plain values, and loading it could run foreign "
-            f"code{damaged}: refused; convert it to .safetensors where you trust it"
+            "code: refused; convert it to .safetensors where you trust it"
         ) from error
-    except Exception as error:  # damaged pickles raise errors of every kind
+    except Exception as error:  # damaged archives and pickles raise errors of every kind
         what = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path} is no whole checkpoint ({what}); download it again") from error
 
