@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 WRAPPER = "module."
 """What training on several devices puts before every name."""
 PRECISIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_ZIP, _PICKLE = b"PK", b"\x80"
+_ZIP, _PICKLE = b"PK\x03\x04", b"\x80"
 _HEADER = 8
 _SHOWN = 10
 
@@ -62,6 +62,8 @@ def opened(path: Path) -> Iterator[Source]:
         raise ValueError(f"{path} is not there; give the path of a .ckpt or .safetensors file")
     with path.open("rb") as file:
         head = file.read(_HEADER + 1)
+    if head.startswith(_ZIP) and path.suffix == ".safetensors":  # torch goes by the ending
+        raise ValueError(f"{path} is a torch.save file; rename it to .ckpt")
     if head.startswith(_ZIP):
         tensors = _tensors_of(_unpickled(path), path)
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
