@@ -24,6 +24,8 @@ PLAIN_SCHEDULE = {
     "rescale_betas_zero_snr": False,
     "thresholding": False,
 }
+SAMPLING = ("timestep_spacing", "steps_offset", "set_alpha_to_one", "clip_sample")
+"""Settings of the scheduler that another sampler would have otherwise; they are printed."""
 HARMLESS = {"sample_size", "force_upcast", "upcast_attention"}
 """Settings of networks that change no result in full precision."""
 ENCODER = (
@@ -114,7 +116,8 @@ def official_buffers(folder: Path, precision: torch.dtype) -> dict[str, torch.Te
     total = config["num_train_timesteps"]
     buffers = schedule_buffers(config["beta_start"], config["beta_end"], total)
     buffers = {name: tensor.to(precision) for name, tensor in buffers.items()}
-    _refuse_lost(path, config, {**PLAIN_SCHEDULE, **scheduler_config(buffers["betas"])})
+    read = {**PLAIN_SCHEDULE, **scheduler_config(buffers["betas"])}
+    _refuse_lost(path, config, read, set(SAMPLING))
     return buffers
 
 
@@ -198,6 +201,8 @@ def unsaid(folder: Path, heads: Heads) -> Iterator[str]:
     for name, value in _saved(folder / INDEX).items():
         if not name.startswith("_") and not isinstance(value, list | dict):
             yield f"{name}={value}"
+    scheduler = _saved(folder / SCHEDULER)
+    yield from (f"{name}={scheduler[name]}" for name in SAMPLING if name in scheduler)
     yield f"unet_head_channels={heads.unet_channels}"
     yield f"dino_head_channels={heads.dino_channels}"
 
