@@ -114,10 +114,7 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
 
     @property
     def model(self) -> AnyDoor:
-        """The networks as one model, the same as long as none of them is swapped.
-
-        Every component that is a `DetailExtractor` is one of its branches.
-        """
+        """The networks as one model until one is swapped; each `DetailExtractor` is a branch."""
         branches = {n: part for n, part in vars(self).items() if isinstance(part, DetailExtractor)}
         parts = {"unet": self.unet, "vae": self.vae, "id_extractor": self.id_extractor} | branches
         if self._model is None or dict(self._model.named_children()) != parts:
@@ -223,10 +220,8 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
         arrays = {name: np.stack([one.inputs[name] for one in shown]) for name in read}
         inputs = {name: torch.from_numpy(array).to(**place) for name, array in arrays.items()}
         tokens = self.model.tokens(inputs["id_image"])
-        unconditional = self._unconditional(inputs["id_image"])
-        return Prepared(
-            tokens, unconditional, self.model.hints(inputs), shown[0].placement.resolution
-        )
+        hints, resolution = self.model.hints(inputs), shown[0].placement.resolution
+        return Prepared(tokens, self._unconditional(inputs["id_image"]), hints, resolution)
 
     def _unconditional(self, id_image: torch.Tensor) -> torch.Tensor:
         """(1, N, D) tokens of an all-zero image; the encoder sees it once, as it is frozen."""
@@ -252,9 +247,8 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
             seeds: for each of them K seeds; the result's batch is (B * K), pair by pair.
             num_inference_steps, guidance_scale, preset: as in a call.
         """
-        chosen = named_preset(preset)
+        chosen, schedule = named_preset(preset), Schedule.of(self.scheduler)
         guidance = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        schedule = Schedule.of(self.scheduler)
         timesteps = self.timesteps(num_inference_steps, preset)
         savings = replace(chosen.savings, chunk=self._chunk(len(prepared.tokens)))
         sizes = (len(seeds[0]), guidance, timesteps, savings)
