@@ -6,8 +6,7 @@ AnyDoor regenerates the whole crop, so faces and text beside the object change t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -71,7 +70,10 @@ class BackgroundScore(MeanScore):
     """The mean over pictures of what `of_one` says of one."""
 
     higher_is_better = True
-    of_one: ClassVar[Callable[[np.ndarray, np.ndarray, np.ndarray], float]]
+
+    def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
+        """The score of one picture; arguments and errors as `background_psnr`."""
+        raise NotImplementedError
 
     def update(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:
         """Count one picture; arguments and errors as `background_psnr`."""
@@ -96,13 +98,17 @@ class BackgroundScore(MeanScore):
 class BackgroundPsnr(BackgroundScore):
     """Mean of `background_psnr` (dB, higher = the scene is kept) over pictures."""
 
-    of_one = staticmethod(background_psnr)
+    def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
+        """`background_psnr` of one picture."""
+        return background_psnr(result, scene, background)
 
 
 class BackgroundSsim(BackgroundScore):
     """Mean of `background_ssim` (1 = the scene is kept) over pictures."""
 
-    of_one = staticmethod(background_ssim)
+    def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
+        """`background_ssim` of one picture."""
+        return background_ssim(result, scene, background)
 
 
 def _check(result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:
