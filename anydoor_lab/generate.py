@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from anydoor_lab.config.door import door
 from anydoor_lab.pipeline.inputs import checked_box
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import has_alpha, read_image, read_mask, write_png
+from anydoor_lab.structures.images import has_alpha, read_image, read_mask, write_image
 from anydoor_lab.structures.pair import Pair
 
 
@@ -48,7 +48,7 @@ def main(cfg: DictConfig) -> None:
         cost = pipelines.preset_cost(source, cfg.preset)
         print(f"preset   {cfg.preset}: {PRESETS[cfg.preset].says}; {cost}")
     for path, image in zip(outputs, placed.images, strict=True):
-        write_png(path, image)
+        write_image(path, image)
         print(f"picture  {path}")
 
 

@@ -25,7 +25,7 @@ from anydoor_lab.structures.images import (
     read_rgba,
     resized,
     resized_mask,
-    write_png,
+    write_image,
 )
 
 SIDE = st.integers(1, 60)
@@ -144,7 +144,7 @@ def test_a_box_of_nothing_or_outside_the_picture_is_refused() -> None:
 def test_a_written_picture_is_read_back_bit_for_bit_in_rgb_order(tmp_path: Path) -> None:
     picture = ramp()
     picture[0, 0] = (255, 0, 0)
-    write_png(tmp_path / "deep" / "a.png", picture)
+    write_image(tmp_path / "deep" / "a.png", picture)
     read = read_image(tmp_path / "deep" / "a.png")
     assert np.array_equal(read, picture)
     assert tuple(read[0, 0]) == (255, 0, 0)

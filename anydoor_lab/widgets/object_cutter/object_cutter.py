@@ -12,7 +12,7 @@ from anydoor_lab.conditioning.collage import high_frequency
 from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import UnusablePair, check_masked
-from anydoor_lab.structures.images import Picture
+from anydoor_lab.structures.originals import Picture
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets.bundle import bundled
 from anydoor_lab.widgets.object_cutter.segmenters import Sam, Segmenter, grab_cut

@@ -14,7 +14,7 @@ from PIL import Image
 from anydoor_lab.pipeline.inputs import checked_box
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import Picture
+from anydoor_lab.structures.originals import Picture
 from anydoor_lab.widgets.bundle import bundled
 from anydoor_lab.widgets.view import (
     BAD_INPUT,

@@ -15,7 +15,7 @@ from PIL import Image
 from anydoor_lab.runs.provenance import commit, versions
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import write_whole
-from anydoor_lab.structures.images import write_png
+from anydoor_lab.structures.images import write_image
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.widgets.view import png
 
@@ -41,7 +41,7 @@ def save_recipe(image: np.ndarray, recipe: Mapping[str, Any], folder: Path) -> P
     number = 1 + max([int(n) for n in numbers if n.isdigit()], default=0)
     path = folder / f"placed_{number:04d}.png"
     write_whole(path.with_suffix(".json"), json.dumps(recipe, indent=1))
-    write_png(path, image)
+    write_image(path, image)
     return path
 
 

@@ -18,7 +18,7 @@ from anydoor_lab.diffusion.guidance import Prepared
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import Picture
+from anydoor_lab.structures.originals import Picture
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets.object_cutter.object_cutter import ObjectCutter
