@@ -40,13 +40,14 @@ def train(cfg: DictConfig, run: Run) -> None:
     """A run from its first or next step to its scores."""
     from anydoor_lab.config import assemble
     from anydoor_lab.config.pipelines import check_frozen
+    from anydoor_lab.methods.anydoor import AnyDoorMethod
 
     checkpoint = find_checkpoint(cfg.train.resume, run)
     training = assemble.build_training(cfg)
     if checkpoint:
         check_frozen(training.pipeline.model, checkpoint)
     bench = assemble.build_bench(cfg)
-    method = assemble.build_method(cfg.method, training.pipeline)
+    method = AnyDoorMethod(training.pipeline, bench.settings.shape, bench.settings.preset)
     trainer = Trainer(run, training, bench, method, cfg.train.sample_every)
     if trainer.leading:
         run.claim(fresh=cfg.train.resume != "auto", overwrite=cfg.overwrite)

@@ -256,3 +256,11 @@ def test_a_run_that_names_parts_which_are_not_registered_is_refused(lab: Lab) ->
     done = lab.attempt("evaluate", "run=run", "hydra.run.dir=refused", parts="")
     assert done.returncode == 2
     assert "ANYDOOR_PARTS" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_copy_and_paste_as_a_method_scores_as_the_anchor_of_that_name(lab: Lab) -> None:
+    lab.run("evaluate", "method=copy_paste", "eval=fast", "eval.num_pairs=2", "eval.num_seeds=1",
+            "hydra.run.dir=pasted")  # fmt: skip
+    rows = json.loads((lab.folder / "pasted" / "scores.json").read_text())["rows"]
+    named = {row["run"]: row for row in rows}
+    assert named["copy_paste"]["dino_each"] == named["copy-paste"]["dino_each"]

@@ -10,6 +10,7 @@ import numpy as np
 from anydoor_lab.conditioning.conditioner import Shape
 from anydoor_lab.conditioning.placement import paste
 from anydoor_lab.diffusion.presets import named_preset
+from anydoor_lab.diffusion.sampler import last
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.structures.checks import check_choice
@@ -66,8 +67,8 @@ class AnyDoorMethod:
             conditioner.condition(pair, rng, self.shape)
             for pair, rng in zip(pairs, rngs, strict=True)
         ]
-        latents = self.pipeline.sample(self.pipeline.prepare(shown), seeds, preset=self.preset)
-        crops = self.pipeline.decode(latents)
+        steps = self.pipeline.denoise(self.pipeline.prepare(shown), seeds, preset=self.preset)
+        crops = self.pipeline.decode(last(steps).x)
         many = [one for one in zip(pairs, shown, strict=True) for _ in seeds[0]]
         return [
             Result(pair, paste(crop, pair, one.placement, "crop"), one, crop)

@@ -79,15 +79,14 @@ def _apply(transform: ImageCms.ImageCmsTransform | None, picture: Image.Image) -
 def _transform(profile: bytes, mode: str, reading: bool) -> ImageCms.ImageCmsTransform | None:
     """From `profile` to sRGB or back; None where the profile is sRGB."""
     own, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-    how = {
-        "renderingIntent": ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        "flags": ImageCms.Flags.BLACKPOINTCOMPENSATION,
-    }
+    intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
     try:
-        there = ImageCms.buildTransform(own, srgb, mode, "RGB", **how)
+        there = ImageCms.buildTransform(own, srgb, mode, "RGB", intent, flags)
         if mode == "RGB" and _moves_nothing(there):
             return None
-        return there if reading else ImageCms.buildTransform(srgb, own, "RGB", mode, **how)
+        if reading:
+            return there
+        return ImageCms.buildTransform(srgb, own, "RGB", mode, intent, flags)
     except (OSError, ImageCms.PyCMSError) as error:
         raise InputError(
             f"the picture's colour profile cannot be used ({error}); save it as sRGB"

