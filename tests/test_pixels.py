@@ -20,14 +20,13 @@ from anydoor_lab.structures.images import (
     padded_square,
     read_image,
     read_mask,
-    read_original,
     read_rgba,
     resized,
     resized_mask,
     write_image,
 )
 from anydoor_lab.structures.masks import mask_of
-from anydoor_lab.structures.originals import over_white
+from anydoor_lab.structures.originals import alpha_of, over_white
 
 SIDE = st.integers(1, 60)
 QUICK = settings(max_examples=50, deadline=None)
@@ -217,7 +216,8 @@ def test_no_file_a_folder_and_no_picture_are_refused_with_a_sentence(tmp_path: P
 
 
 def has_alpha(path: Path) -> bool:
-    return read_original(path).alpha is not None
+    with Image.open(path) as picture:
+        return alpha_of(picture) is not None
 
 
 def test_alpha_is_found_kept_applied_and_read_as_mask(tmp_path: Path) -> None:

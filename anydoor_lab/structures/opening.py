@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.originals import (
@@ -17,7 +17,10 @@ from anydoor_lab.structures.originals import (
     upright,
 )
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
+FORMATS = (
+    *("PNG", "JPEG", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000"),
+    *(kind for kind in ("WEBP", "AVIF") if features.check(kind.lower())),
+)
 """What is read, as PIL names it: none of these starts another program."""
 _ORIENTED_BY = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 
