@@ -242,19 +242,6 @@ def test_killed_in_the_middle_it_resumes_to_the_same_weights(
     assert tables[0] == tables[1]  # the row "before training" is of the weights it began with, too
 
 
-def test_two_processes_train_one_run(tmp_path: Path, networks: Path) -> None:
-    settings = [*QUICK, *model_overrides(networks), "logger=local", f"hydra.run.dir={tmp_path}"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    call = [sys.executable, "-m", *launch, "-m", "anydoor_lab.train", *settings]
-    done = subprocess.run(
-        call, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=150
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "run.json").read_text())["processes"] == 2
-    assert done.stdout.count("Scores on held-out pairs") == 1
-
-
 def test_a_sweep_compares_its_runs_and_skips_what_is_finished(
     tmp_path: Path, networks: Path
 ) -> None:

@@ -17,7 +17,7 @@ from torch import nn
 
 from anydoor_lab.config.assemble import build_judges
 from anydoor_lab.config.compose import compose_config, leaf
-from anydoor_lab.config.pipelines import load_pipeline, preset_cost, with_extractor
+from anydoor_lab.config.pipelines import load_pipeline, need_extractor, preset_cost
 from anydoor_lab.data.cache import PairPool
 from anydoor_lab.data.world import World
 from anydoor_lab.evaluation.anchors import anchor_scenes
@@ -156,7 +156,7 @@ def test_a_joint_network_loads_as_a_pipeline_for_each_extractor(made: Path) -> N
     for idx in ("dinov2", "clip"):
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
             chosen = compose("generate", [f"idx={idx}", "reference=a", "scene=b"]).idx
-        assert with_extractor(pipeline, made, chosen)
+        need_extractor(pipeline, made, chosen)
         placed = pipeline(
             pair.reference, pair.scene, pair.reference_mask, box=[20, 20, 70, 70],
             num_inference_steps=2, output_type="np",
@@ -201,9 +201,9 @@ def test_generate_can_switch_extractor_and_collage(made: Path, tmp_path: Path) -
 # -- what ships
 
 
-def test_the_embedded_networks_fit_into_sixteen_mebibytes() -> None:
+def test_the_embedded_networks_fit_into_thirty_two_mebibytes() -> None:
     root = embedded_folder("anydoor").parent
-    assert sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) <= 16 * 2**20
+    assert sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) <= 32 * 2**20
 
 
 def test_the_embedded_anydoor_is_the_one_of_its_card_and_recipe() -> None:

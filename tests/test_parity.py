@@ -22,8 +22,7 @@ from anydoor_lab.diffusion.loss import DiffusionLoss
 from anydoor_lab.diffusion.sampler import sample_ddim
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import adaptive_timesteps
-from anydoor_lab.models.official.checkpoint import blocks_of
-from anydoor_lab.models.official.names import slot
+from anydoor_lab.models.official.names import blocks_of, slot
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.structures.pair import Pair
 from test_doors import command

@@ -17,8 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
+from anydoor_lab.conditioning.official import paste_decoded
+from anydoor_lab.conditioning.placement import place
 from anydoor_lab.data.readers.folder import Folder
 from anydoor_lab.pipeline.inputs import make_pair
+from anydoor_lab.report.maps import heat_over
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import UnusablePair, check_finite
 from anydoor_lab.structures.errors import InputError, RunError
@@ -292,6 +295,15 @@ def test_numbers_that_are_none_never_become_a_picture(bad: float) -> None:
     channels[1, 2, 3] = bad
     with pytest.raises(RunError, match="1 of 48 numbers .* not finite.*fp32"):
         as_picture(channels)
+    pair = make_pair(noise(), noise(), MARKED, MARKED)
+    placed = place(MARKED, 4, 1.1, 2.0)
+    for casting in (
+        lambda: paste_decoded(channels, pair, placed, "crop", "official"),
+        lambda: paste_decoded(channels, pair, placed, "box", "default"),
+        lambda: heat_over(noise(), channels[1]),
+    ):
+        with pytest.raises(RunError, match="not finite"):
+            casting()
     for value in (bad, "5", True):
         with pytest.raises(InputError, match="expected a finite number"):
             check_finite("guidance_scale", value)

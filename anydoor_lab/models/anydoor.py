@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
@@ -104,6 +105,11 @@ class AnyDoor(nn.Module):
     def images(self, latents: torch.Tensor) -> torch.Tensor:
         """Images (B, 3, R, R), nominally in [-1, 1], of scaled `latents`."""
         return decode_latents(self.vae, latents)
+
+    @torch.no_grad()
+    def decoded(self, latents: torch.Tensor) -> np.ndarray:
+        """The same as an array, float32, of latents of any precision."""
+        return self.images(latents.to(self.vae.dtype)).float().cpu().numpy()
 
     def tokens(self, id_image: torch.Tensor) -> torch.Tensor:
         """ID tokens (B, N, D) of `id_image` (B, 3, S, S); gradient only in the projector."""

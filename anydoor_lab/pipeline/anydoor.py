@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 
 from anydoor_lab import HOMES
 from anydoor_lab.conditioning.collage import Collage, named_collage
 from anydoor_lab.conditioning.conditioner import Conditioner, Shape
-from anydoor_lab.conditioning.official import OfficialConditioner
-from anydoor_lab.conditioning.placement import BLENDS, Blend, paste
+from anydoor_lab.conditioning.official import PREPROCESSINGS, OfficialConditioner, paste_decoded
+from anydoor_lab.conditioning.placement import BLENDS, Blend
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.idx import clip, dinov2, vgg  # noqa: F401  from_pretrained must know them
@@ -24,12 +25,12 @@ from anydoor_lab.pipeline.results import AnyDoorPipelineOutput
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import check_choice, check_finite
 from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.images import as_picture
 from anydoor_lab.structures.originals import Picture, original_of
 from anydoor_lab.structures.rng import rng_for
 
 SHAPES = ("box", "mask")
 OUTPUT_TYPES = ("pil", "np")
-PREPROCESSINGS = ("default", "official")
 
 
 class AnyDoorPipeline(AdapterFiles, TensorCore, DiffusionPipeline):
@@ -186,9 +187,9 @@ class AnyDoorPipeline(AdapterFiles, TensorCore, DiffusionPipeline):
                 if callback_on_step_end is not None:
                     callback_on_step_end(self, denoised.step, denoised.t, {"latents": denoised.x})
                 bar.update()
-        crops = list(self.decode(denoised.x))
+        decoded = self.model.decoded(denoised.x)
         self.maybe_free_model_hooks()
-        images: list[Any] = [paste(crop, pair, shown.placement, blend) for crop in crops]
-        if output_type == "pil":
-            images = [original.changed_to(image) for image in images]
-        return AnyDoorPipelineOutput(images, crops, shown)
+        how = (pair, shown.placement, blend, self.config.preprocessing)
+        finish: Any = original.changed_to if output_type == "pil" else np.asarray
+        images = [finish(paste_decoded(picture, *how)) for picture in decoded]
+        return AnyDoorPipelineOutput(images, list(as_picture(decoded)), shown)

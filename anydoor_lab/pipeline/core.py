@@ -124,15 +124,13 @@ class TensorCore:
         """For how many timesteps the detail maps are computed at once: what fills a GPU."""
         return max(1, CHUNK_ROWS // (2 * pairs)) if self._execution_device.type == "cuda" else 1
 
-    @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> np.ndarray:
         """Pictures (B, R, R, 3) uint8 of scaled latents (B, 4, h, w).
 
         Raises:
             RuntimeError: they are not finite.
         """
-        images = self.model.images(latents.to(self.vae.dtype))
-        return as_picture(images.float().cpu().numpy())
+        return as_picture(self.model.decoded(latents))
 
     @property
     def last_alpha(self) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from anydoor_lab.structures.errors import InputError, InputTypeError
+from anydoor_lab.structures.errors import InputError, InputTypeError, RunError
 
 
 class UnusablePair(InputError):  # noqa: N818  (the design's word for a sample that is refused)
@@ -54,6 +54,16 @@ def check_finite(name: str, value: object) -> None:
     kinds = int | float | np.integer | np.floating
     if not isinstance(value, kinds) or isinstance(value, bool) or not np.isfinite(value):
         raise InputError(f"{name} is {value}; expected a finite number")
+
+
+def check_all_finite(channels: np.ndarray) -> None:
+    """Raise RuntimeError if a number of a picture is NaN or infinite: a cast would hide it."""
+    if not np.isfinite(channels).all():
+        broken = np.count_nonzero(~np.isfinite(channels))
+        raise RunError(
+            f"{broken} of {channels.size} numbers of the picture are not finite (NaN or infinite): "
+            "the weights are damaged or a network overflowed; try full precision (fp32)"
+        )
 
 
 def is_whole(value: object) -> bool:

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from anydoor_lab.structures.checks import UnusablePair, is_whole
-from anydoor_lab.structures.errors import InputError, InputTypeError, RunError
+from anydoor_lab.structures.checks import UnusablePair, check_all_finite, is_whole
+from anydoor_lab.structures.errors import InputError, InputTypeError
 from anydoor_lab.structures.files import write_whole
 from anydoor_lab.structures.masks import mask_of
 from anydoor_lab.structures.opening import Header, header_of, opened
@@ -193,12 +193,7 @@ def as_picture(channels: np.ndarray, low: float = -1.0) -> np.ndarray:
     Raises:
         RuntimeError: some number is not finite; a cast would make it black.
     """
-    if not np.isfinite(channels).all():
-        broken = np.count_nonzero(~np.isfinite(channels))
-        raise RunError(
-            f"{broken} of {channels.size} numbers of the picture are not finite (NaN or infinite): "
-            "the weights are damaged or a network overflowed; try full precision (fp32)"
-        )
+    check_all_finite(channels)
     shares = (np.clip(channels, low, 1) - low) / (1 - low)
     pixels = np.moveaxis(np.rint(255 * shares).astype(np.uint8), -3, -1)
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
