@@ -387,7 +387,7 @@ def test_lora_tunes_a_trained_run_and_its_adapters_are_exported_and_placed_with(
         ({"box": "null", "mask": "empty.png"}, ["empty mask"]),
         ({"box": "null", "mask": "whole.png"}, ["covering everything"]),
         ({"box": "null", "mask": "small.png"}, ["another size"]),
-        ({"out": "placed.jpg"}, [".png"]),
+        ({"out": "placed.gif"}, [".png"]),
         ({"run": "nowhere"}, ["nowhere"]),
     ],
 )

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.colours import rgb
 from anydoor_lab.structures.originals import alpha_of, stands_for_numbers, upright
 
 _NEAR = 8  # of 255: how far from black or white a drawing in black and white may stray
@@ -31,10 +32,11 @@ def mask_of(picture: Image.Image) -> np.ndarray:
         return alpha > 128
     if picture.mode in ("1", "L") or stands_for_numbers(picture):
         return marks_of(np.asarray(picture))
-    colours = np.asarray(picture.convert("RGB")).astype(np.uint32)
-    packed = (colours[..., 0] << 16) | (colours[..., 1] << 8) | colours[..., 2]
-    if _is_two_valued(packed):
-        return packed > 0
+    colours = np.asarray(rgb(picture))
+    coloured = colours.any(axis=2)
+    one = colours[np.unravel_index(coloured.argmax(), coloured.shape)]
+    if not coloured.all() and (colours[coloured] == one).all():
+        return coloured
     return marks_of(np.asarray(picture.convert("L")))
 
 
