@@ -9,6 +9,7 @@ import re
 import struct
 import threading
 import time
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -318,6 +319,10 @@ def test_a_small_file_of_many_pixels_is_refused_before_they_are_read(tmp_path: P
     for read in (read_image, read_mask, read_rgba, read_header):
         with pytest.raises(TooLargeError, match=r"bomb.png is 9000x9000 .* MiB .*shrink it first"):
             read(tmp_path / "bomb.png")
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "larger.png")
+    with warnings.catch_warnings(), pytest.raises(TooLargeError):
+        warnings.simplefilter("error")  # one sentence, not PIL's warning beside it
+        read_image(tmp_path / "larger.png")
     with pytest.raises(TooLargeError):
         make_pair(Image.open(tmp_path / "bomb.png"), noise(), MARKED, box=[2, 2, 9, 9])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -41,7 +42,9 @@ def opened(path: str | Path | BinaryIO) -> Image.Image:
     try:
         if isinstance(path, str | Path):
             _check_regular(Path(path))
-        picture = Image.open(path, formats=FORMATS)
+        with warnings.catch_warnings():  # PIL's limit, in pixels: `check_size` knows better
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path, formats=FORMATS)
     except (FileNotFoundError, InputError):
         raise
     except Image.DecompressionBombError as error:
