@@ -29,7 +29,7 @@ def mask_of(picture: Image.Image) -> np.ndarray:
     alpha = alpha_of(picture)
     if alpha is not None:
         _check_agreement(picture, alpha)
-        return alpha > 128
+        return np.asarray(alpha > 128)
     if picture.mode in ("1", "L") or stands_for_numbers(picture):
         return marks_of(np.asarray(picture))
     colours = np.asarray(rgb(picture))
