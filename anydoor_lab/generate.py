@@ -109,7 +109,7 @@ def check_output(cfg: DictConfig, outputs: list[Path], scene: Original) -> None:
 
 def recipe(cfg: DictConfig) -> dict[str, Any]:
     """What was asked for, as it stands in the PNG: settings, and files by name without folder."""
-    asked: Any = OmegaConf.to_container(cfg, resolve=True)
+    asked: Any = OmegaConf.to_container(cfg)
     for name in ("reference", "reference_mask", "scene", "mask", "run", "lora"):
         asked[name] = asked[name] and Path(asked[name]).name
     left_out = ("out", "overwrite", "device", "quality", "hydra")

@@ -89,6 +89,8 @@ def test_each_png_carries_its_seed_the_recipe_and_the_commit(place: Path) -> Non
         assert facts["recipe"]["scene"] == "street.png", "no folder of this machine leaves it"
         assert facts["recipe"]["num_inference_steps"] == 2
         assert {"commit", "version"} <= set(facts)
+    run(BOX, "idx=clip", "collage=none", "out=clip.png")
+    assert "ClipExtractor" in str(read_facts("clip.png")["recipe"]["idx"])
     run(BOX, "seed=5", "out=again.png")
     again = read_image("again.png").astype(int)
     assert np.abs(again - read_image("sub/placed_1.png")).max() <= 1

@@ -29,11 +29,11 @@ def mask_of(picture: Image.Image) -> np.ndarray:
     alpha = alpha_of(picture)
     if alpha is not None:
         _check_agreement(picture, alpha)
-        return np.asarray(alpha > 128)
+        return alpha > 128
     if picture.mode in ("1", "L") or stands_for_numbers(picture):
         return marks_of(np.asarray(picture))
     colours = np.asarray(rgb(picture))
-    coloured = colours.any(axis=2)
+    coloured: np.ndarray = colours.any(axis=2)
     one = colours[np.unravel_index(coloured.argmax(), coloured.shape)]
     if not coloured.all() and (colours[coloured] == one).all():
         return coloured
