@@ -33,7 +33,7 @@ def mask_of(picture: Image.Image) -> np.ndarray:
     if picture.mode in ("1", "L") or stands_for_numbers(picture):
         return marks_of(np.asarray(picture))
     colours = np.asarray(rgb(picture))
-    coloured: np.ndarray = colours.any(axis=2)
+    coloured = np.asarray(colours.any(axis=2))
     one = colours[np.unravel_index(coloured.argmax(), coloured.shape)]
     if not coloured.all() and (colours[coloured] == one).all():
         return coloured
