@@ -64,6 +64,7 @@ HOMES = {
     "noise_collage": "conditioning.collage:noise",
     "original_collage": "conditioning.collage:original",
     "paste_back": "conditioning.placement:paste_back",
+    "read_facts": "structures.images:read_facts",
     "read_image": "structures.images:read_image",
     "read_mask": "structures.images:read_mask",
     "shuffle_collage": "conditioning.collage:shuffle",

@@ -234,10 +234,10 @@ def _evaluation(settings: DictConfig) -> DictConfig:
 
 
 def _draw(cfg: DictConfig, objective: Any, samples: Any) -> Path:
-    from anydoor_lab.structures.images import write_png
+    from anydoor_lab.structures.images import write_image
 
     path = Path(cfg.out) / f"{cfg.part.name}.png"
-    write_png(path, objective.picture(samples))
+    write_image(path, objective.picture(samples))
     return path
 
 

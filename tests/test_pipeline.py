@@ -18,6 +18,7 @@ from anydoor_lab.models.idx.vgg import VggExtractor
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.pipeline.results import AnyDoorPipelineOutput
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.originals import over_white
 from anydoor_lab.structures.rng import rng_for
 from small import small_pipeline
 
@@ -86,7 +87,8 @@ def test_a_box_may_touch_any_border(pipeline: AnyDoorPipeline, box: tuple[int, .
 def test_arrays_and_pictures_with_alpha_give_the_same_result(pipeline: AnyDoorPipeline) -> None:
     scene, mask = picture(80, 70), disc(80, 70, 0.2)
     alpha = np.dstack([REFERENCE, OBJECT.astype(np.uint8) * 255])
-    arrays = place(pipeline, scene, scene_mask=mask)
+    shown = (over_white(alpha), scene, OBJECT, mask)
+    arrays = pipeline(*shown, num_inference_steps=2, output_type="np")
     pictures = pipeline(
         Image.fromarray(alpha),
         Image.fromarray(scene),

@@ -80,6 +80,7 @@ FROZEN = [
     "noise_collage",
     "original_collage",
     "paste_back",
+    "read_facts",
     "read_image",
     "read_mask",
     "shuffle_collage",

@@ -55,6 +55,17 @@ def versions() -> dict[str, str]:
     return found
 
 
+def picture_facts(seed: int, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What a generated PNG carries, for `read_facts`: its seed, its recipe, and the code's commit.
+
+    Args:
+        seed: this picture's own.
+        recipe: the settings it was asked for with.
+    """
+    made = {"commit": commit(), "version": version("anydoor-lab")}
+    return {"seed": seed, "recipe": dict(recipe), **made}
+
+
 def available_memory() -> int:
     """Bytes of memory that can be had without swapping; 0 where the system does not tell."""
     path = Path("/proc/meminfo")

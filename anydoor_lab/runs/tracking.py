@@ -16,7 +16,7 @@ import numpy as np
 
 from anydoor_lab.runs.records import append_record, keep_records, read_records
 from anydoor_lab.structures.files import write_whole
-from anydoor_lab.structures.images import write_png
+from anydoor_lab.structures.images import write_image
 
 METRICS, WANDB_ID = "metrics.jsonl", "wandb_id.txt"
 PATIENCE_S = 5
@@ -91,7 +91,7 @@ class LocalTracker:
     def show(self, step: int, name: str, image: np.ndarray, caption: str = "") -> Path | None:
         """Write `samples/<name>_<step>.png`."""
         path = self._folder / "samples" / f"{name}_{step:08d}.png"
-        write_png(path, image)
+        write_image(path, image)
         return path
 
     def finish(self, summary: Mapping[str, Any]) -> None:

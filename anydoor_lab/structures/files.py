@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +45,7 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
         FileError: it cannot be written; what stood there before stays.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = _beside(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -56,6 +57,33 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
         finally:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def check_writable(path: str | Path) -> None:
+    """Find out before the work whether `write_whole` can write here; creates the folder.
+
+    Raises:
+        ValueError: the folder cannot be created or written to, or a folder, pipe or device stands
+            at the path.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _beside(path).touch()
+        _beside(path).unlink()
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.parent.is_dir():
+            return
+        raise InputError(f"{path.parent} cannot be created; choose another folder") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); choose another") from error
+    if not stat.S_ISREG(mode):
+        raise InputError(f"{path} is a folder, a pipe or a device; choose another file")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.training.batches import FitSettings, Plan, learning_rate
 from anydoor_lab.training.checkpoint import Checkpoint, load_named, save_checkpoint
+from anydoor_lab.training.optimizer import optimizer_class
 from anydoor_lab.training.processes import gathered
 from anydoor_lab.training.stop import pass_over_signals
 
@@ -164,26 +165,6 @@ def start(objective: nn.Module, settings: FitSettings, accelerator: Accelerator)
     parameters = [p for p in objective.parameters() if p.requires_grad]
     ema = EMAModel(parameters, decay=settings.ema_decay, foreach=True)
     return TrainingState(objective, wrapped, prepared, ema, accelerator)
-
-
-def optimizer_class(name: str) -> Any:
-    """`adamw`, or `adamw8bit` with a quarter of its state (bitsandbytes).
-
-    Raises:
-        ValueError: another name, or bitsandbytes is not installed.
-    """
-    if name == "adamw":
-        return torch.optim.AdamW
-    if name != "adamw8bit":
-        raise InputError(f"train.optimizer is {name!r}; expected adamw or adamw8bit")
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
-        raise InputError(
-            "train.optimizer=adamw8bit needs bitsandbytes, which is not installed; "
-            "pip install 'anydoor-lab[gpu]', or use train.optimizer=adamw"
-        ) from error
-    return AdamW8bit
 
 
 def fit(

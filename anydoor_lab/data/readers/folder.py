@@ -11,20 +11,19 @@ from hashlib import sha256
 from pathlib import Path, PurePath
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from anydoor_lab.data.readers.cutout import over_white, placed, share_range
+from anydoor_lab.data.readers.cutout import placed, share_range
 from anydoor_lab.data.source import Counts, Split
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import MAX_PIXELS, read_image, read_mask, read_rgba
+from anydoor_lab.structures.images import read_header, read_image, read_mask, read_rgba
+from anydoor_lab.structures.opening import Header
+from anydoor_lab.structures.originals import TooLargeError, over_white
 from anydoor_lab.structures.pair import Pair
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 SMALLEST_SPLIT = 5
 """With fewer entries than this nothing is held out: both splits hold all of them."""
-EXIF_ORIENTATION = 0x0112
-SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap height and width
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,22 +235,13 @@ def _checked(
     return [entry for entry, _, _ in results if entry], backdrops, rejected
 
 
-def _header(path: Path) -> tuple[int, int, bool]:
-    """(height, width, has alpha) of the upright picture, from the file's header."""
+def _header(path: Path) -> Header:
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            # without eXIf in its header, PIL would decode a whole PNG to look behind the pixels
-            known = picture.format != "PNG" or "exif" in picture.info
-            alpha = picture.has_transparency_data
-            sideways = known and picture.getexif().get(EXIF_ORIENTATION) in SIDEWAYS
-    except Image.DecompressionBombError as error:
-        raise UnusablePair("gigantic picture", f"{path}: {error}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UnusablePair("unreadable picture", f"{path}: {error}") from error
-    if width * height > MAX_PIXELS:
-        raise UnusablePair("gigantic picture", f"{path} is {width}x{height} pixels")
-    return (width, height, alpha) if sideways else (height, width, alpha)
+        return read_header(path)
+    except TooLargeError as error:
+        raise UnusablePair("gigantic picture", str(error)) from error
+    except (ValueError, FileNotFoundError) as error:
+        raise UnusablePair("unreadable picture", str(error)) from error
 
 
 def _mask_file(candidates: list[Path], alpha: bool) -> Path | None:
@@ -267,7 +257,9 @@ def _check_mask(
 ) -> None:
     try:
         mask = read_rgba(path)[..., 3] > 128 if mask_path is None else read_mask(mask_path)
-    except ValueError as error:
+    except UnusablePair:
+        raise
+    except (ValueError, FileNotFoundError) as error:
         which = "unreadable mask" if mask_path else "unreadable picture"
         raise UnusablePair(which, str(error)) from error
     if mask_path and mask.shape != shape:

@@ -18,7 +18,7 @@ from anydoor_lab.diffusion.guidance import Prepared
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import Picture
+from anydoor_lab.structures.originals import Original, Picture
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets.object_cutter.object_cutter import ObjectCutter
@@ -64,7 +64,7 @@ class Teleporter(ipywidgets.VBox):
         self._prepared: tuple[Any, Conditioning, Prepared] | None = None
         self._recipe: dict[str, Any] = {}
         self._crop: Box | None = None
-        self._scene: np.ndarray | None = None
+        self._original: Original | None = None
         self._thread: threading.Thread | None = None
         self._cancelled = threading.Event()
         self.cutter = ObjectCutter(reference, reference_mask, sam)
@@ -92,7 +92,7 @@ class Teleporter(ipywidgets.VBox):
         with self.panel.hold_sync():
             self.panel.busy, self.panel.progress, self.panel.message = True, 0.0, ""
             self.panel.status = "Preparing"
-        arguments = (pair, self.panel.settings)
+        arguments = (pair, self.picker.original, self.panel.settings)
         self._thread = threading.Thread(target=self._run, args=arguments, daemon=True)
         self._thread.start()
         return True
@@ -121,18 +121,22 @@ class Teleporter(ipywidgets.VBox):
         cutter, picker = self.cutter, self.picker
         if cutter.image is None or cutter.mask is None or not cutter.mask.any():
             raise InputError("Cut out an object first: draw a box around it in the reference.")
-        if picker.image is None or picker.mask is None or not picker.mask.any():
+        if picker.original is None or picker.mask is None or not picker.mask.any():
             raise InputError("Mark where it goes first: draw a box in the scene.")
-        return Pair(cutter.image, cutter.mask, picker.image, picker.mask, origin="Teleporter")
+        picker.original.check_visible(picker.mask)
+        return Pair(
+            cutter.image, cutter.mask, picker.original.rgb, picker.mask, origin="Teleporter"
+        )
 
     def save(self) -> Path | None:
         """Write the chosen picture and its recipe; None (and a message) without a picture."""
-        if not self.results:
+        if not self.results or self._original is None:
             self.panel.message = "There is nothing to save yet; press Generate first."
             return None
         with self.panel.telling():
             recipe = {**self._recipe, "chosen": self.panel.chosen}
-            path = save_recipe(self.results[self.panel.chosen], recipe, self.folder)
+            picture = self._original.changed_to(self.results[self.panel.chosen])
+            path = save_recipe(picture, recipe, self.folder)
             self.panel.status = f"Saved {path} and its recipe {path.with_suffix('.json').name}"
             return path
         return None
@@ -170,7 +174,7 @@ class Teleporter(ipywidgets.VBox):
             figure.supxlabel(text, fontsize=9, color="#444444")
         return figure
 
-    def _run(self, pair: Pair, settings: dict[str, Any]) -> None:
+    def _run(self, pair: Pair, original: Original, settings: dict[str, Any]) -> None:
         """One press, in its own thread: the kernel stays free."""
         began, done = time.perf_counter(), 0
         try:
@@ -182,9 +186,9 @@ class Teleporter(ipywidgets.VBox):
             if self._cancelled.is_set():
                 self.panel.message, self.panel.status = "", "Cancelled; all marks are as they were"
                 return
-            self._scene, self._crop = pair.scene, shown.placement.crop
+            self._original, self._crop = original, shown.placement.crop
             self.results = images
-            self._recipe = recipe_of(pair, settings, str(pipeline.name_or_path))
+            self._recipe = recipe_of(pair, original, settings, str(pipeline.name_or_path))
             self.panel.chosen = 0
             self._choose(None)
             done = 1
@@ -245,8 +249,8 @@ class Teleporter(ipywidgets.VBox):
         self.panel.show_gallery([i[crop.slices] for i in self.results] if crop else [])
 
     def _choose(self, _: Any) -> None:
-        if self._scene is not None and 0 <= self.panel.chosen < len(self.results):
-            self.panel.compare(self._scene, self.results[self.panel.chosen])
+        if self._original is not None and 0 <= self.panel.chosen < len(self.results):
+            self.panel.compare(self._original.rgb, self.results[self.panel.chosen])
 
     def _hear(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
         acts = {"generate": self.generate, "cancel": self.cancel, "save": self.save}
