@@ -77,6 +77,7 @@ class _PlainLoader(yaml.SafeLoader):
     """YAML in which nothing stands for anything else: a few lines cannot grow without bounds."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """One node, which is no alias."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("it has an alias, which no run writes")
         return super().compose_node(parent, index)
@@ -86,6 +87,7 @@ class PlainDumper(yaml.SafeDumper):
     """YAML that repeats what comes twice."""
 
     def ignore_aliases(self, data: Any) -> bool:
+        """Always: see the class."""
         return True
 
 

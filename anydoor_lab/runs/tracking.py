@@ -125,7 +125,8 @@ class WandbTracker:
             mode = "offline"
         if mode == "offline":
             kept = sorted(map(str, (run.folder / "wandb").glob(f"*run-*-{self._run.id}")))
-            print(f"W&B is offline; to upload later: wandb sync --include-online {shlex.join(kept)}")
+            command = f"wandb sync --include-online {shlex.join(kept)}"
+            print(f"W&B is offline; to upload later: {command}")
 
     def _begin(self, run: RunFacts, project: str, mode: str) -> Any:
         started = self._wandb.init(
