@@ -28,6 +28,7 @@ from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.models.lora import AdapterFiles
 from anydoor_lab.models.unet import keep_projections
 from anydoor_lab.pipeline.inputs import make_pair
+from anydoor_lab.pipeline.proposals import shown_by_seed
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.errors import InputError
@@ -48,7 +49,7 @@ class Placed:
     Args:
         images: one scene (H, W, 3) uint8 or PIL picture per proposal.
         crops: the generated crops, (R, R, 3) uint8 each.
-        conditioning: what the model was shown.
+        conditioning: what the model was shown for the first proposal.
     """
 
     images: list[Any]
@@ -177,7 +178,8 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
             num_proposals: results, from the seeds `seed`, `seed` + 1 ...
             num_inference_steps: DDIM steps.
             guidance_scale: of classifier-free guidance; 1 is none.
-            seed: of the starting noise, independent of device and batch.
+            seed: of the starting noise and of what a collage draws, independent of device and
+                batch.
             collage: another collage than the weights' own.
             shape: hand on the region's `box` or its `mask` (outline); default: `mask` for a
                 scene_mask, else `box`.
@@ -199,10 +201,9 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
             raise InputError(
                 f"num_proposals is {num_proposals} and seed {seed}; expected at least 1 and 0"
             )
-        shown = self.conditioner(collage).condition(pair, rng_for(seed, 0, "collage"), shape)
-        seeds = [[seed + k for k in range(num_proposals)]]
-        prepared = self.prepare([shown])
-        steps = self.denoise(prepared, seeds, num_inference_steps, guidance_scale, preset)
+        asked = [[seed + k for k in range(num_proposals)]]
+        shown, seeds = shown_by_seed(self.conditioner(collage), [pair], asked, shape)
+        steps = self.denoise(self.prepare(shown), seeds, num_inference_steps, guidance_scale, preset)
         with self.progress_bar(total=len(self.timesteps(num_inference_steps, preset))) as bar:
             for denoised in steps:
                 if callback_on_step_end is not None:
@@ -210,10 +211,10 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
                 bar.update()
         crops = list(self.decode(denoised.x))
         self.maybe_free_model_hooks()
-        images: list[Any] = [paste(crop, pair, shown.placement, blend) for crop in crops]
+        images: list[Any] = [paste(crop, pair, shown[0].placement, blend) for crop in crops]
         if output_type == "pil":
             images = [Image.fromarray(image) for image in images]
-        return Placed(images, crops, shown)
+        return Placed(images, crops, shown[0])
 
     @torch.no_grad()
     def prepare(self, shown: Sequence[Conditioning]) -> Prepared:
