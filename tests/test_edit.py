@@ -33,7 +33,9 @@ def test_the_box_that_is_told_holds_every_pixel_that_changes(
 ) -> None:
     scene = np.zeros((*SIZE, 3), np.uint8)
     placed = place(mask, 64, 1.1, 2.0)
-    pasted = paste(np.full((64, 64, 3), 255, np.uint8), Pair(scene, mask, scene, mask), placed, blend)
+    pasted = paste(
+        np.full((64, 64, 3), 255, np.uint8), Pair(scene, mask, scene, mask), placed, blend
+    )
     told = planned_edit(mask, placed, blend)
     changed = pasted.any(axis=2)
     assert told.box == Box.around(changed)

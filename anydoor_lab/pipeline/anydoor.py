@@ -203,7 +203,9 @@ class AnyDoorPipeline(AdapterFiles, DiffusionPipeline):
             )
         asked = [[seed + k for k in range(num_proposals)]]
         shown, seeds = shown_by_seed(self.conditioner(collage), [pair], asked, shape)
-        steps = self.denoise(self.prepare(shown), seeds, num_inference_steps, guidance_scale, preset)
+        steps = self.denoise(
+            self.prepare(shown), seeds, num_inference_steps, guidance_scale, preset
+        )
         with self.progress_bar(total=len(self.timesteps(num_inference_steps, preset))) as bar:
             for denoised in steps:
                 if callback_on_step_end is not None:
