@@ -249,9 +249,7 @@ def _objects(
         notes.append(nothing_held_out(objects, held_out))
         if not notes[-1]:
             break
-    again = (
-        "files of equal bytes stand in all folders of frames: what is held out is trained on too"
-    )
+    again = "equal files stand in all folders of frames: what is held out is trained on too"
     return shown, objects, again if notes[0] and not notes[-1] else notes[-1]
 
 

@@ -41,7 +41,8 @@ def masks_by_picture(
     Args:
         pictures, masks: the key of each file, from `key_of`.
     """
-    exact, alike = defaultdict(list), defaultdict(list)
+    exact: dict[str, list[Path]] = defaultdict(list)
+    alike: dict[str, list[Path]] = defaultdict(list)
     own = set(pictures.values())
     for path, key in masks.items():
         (exact[key] if key in own else alike[folded(key)]).append(path)
