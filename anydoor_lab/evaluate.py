@@ -19,18 +19,22 @@ def main(cfg: DictConfig) -> None:
     """Score a run's weights, or the embedded network's, on held-out pairs of `data`."""
     from anydoor_lab.config import assemble, pipelines
     from anydoor_lab.runs.folder import SCORES
+    from anydoor_lab.training.processes import told_of_the_lost
 
     folder = output_folder()
     if (folder / SCORES).exists() and not cfg.overwrite:
         raise FileExistsError(f"{folder} holds scores already; add overwrite=true")
+    leading = assemble.start_processes()
     pipeline = None
     if assemble.needs_pipeline(cfg.method):
         pipeline = pipelines.load_pipeline(cfg.run or pipelines.EMBEDDED)
         pipelines.place(pipeline, cfg.device)
     chosen = as_the_run(cfg, list(HydraConfig.get().overrides.task))
     bench = assemble.build_bench(chosen)
-    row, results = bench.score(assemble.build_method(chosen.method, pipeline), row_name(cfg))
-    bench.report([row, *bench.anchors()], results, folder)
+    with told_of_the_lost():
+        row, results = bench.score(assemble.build_method(chosen.method, pipeline), row_name(cfg))
+    if leading:
+        bench.report([row, *bench.anchors()], results, folder)
 
 
 def row_name(cfg: DictConfig) -> str:

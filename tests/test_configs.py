@@ -11,21 +11,24 @@ import pytest
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
-from anydoor_lab import configs
+from anydoor_lab.config import compose
+from anydoor_lab.config.door import door
+from anydoor_lab.structures import names
 
 ROOT = Path(__file__).resolve().parents[1]
 
 DOOR = """
 from pathlib import Path
-from anydoor_lab import configs
+from anydoor_lab.config import door
+from anydoor_lab.structures.names import conf_beside
 
-configs.conf_dir = lambda: Path(__file__).parent / "conf"
+door.conf_dir = lambda: Path(__file__).parent / "conf"
 
-@configs.door("small")
+@door.door("small")
 def main(cfg):
     print("size", cfg.size)
     if cfg.size == 1:
-        configs._conf_beside(Path("/nowhere"))  # a check of ours refuses
+        conf_beside(Path("/nowhere"))  # a check of ours refuses
     if cfg.size == 2:
         int("two")  # a fault of the program
     if cfg.size == 3:
@@ -87,7 +90,7 @@ def test_hydra_full_error_shows_the_traceback_of_a_wrong_input(small_door: Path)
     done = run(small_door, "size=1", HYDRA_FULL_ERROR="1")
     assert done.returncode != 0
     assert "Traceback" in done.stderr
-    assert "_conf_beside" in done.stderr
+    assert "conf_beside" in done.stderr
 
 
 def test_ctrl_c_ends_with_130(small_door: Path) -> None:
@@ -119,7 +122,7 @@ def test_a_sweep_goes_on_after_a_wrong_input_and_ends_with_its_sentence(small_do
 
 
 def test_a_door_called_with_a_config_raises_as_a_function_does() -> None:
-    @configs.door("small")
+    @door("small")
     def main(cfg: DictConfig) -> int:
         if cfg.size < 0:
             raise ValueError(f"size is {cfg.size}; expected 0 or more")
@@ -141,44 +144,44 @@ def folder_with(root: Path, *names: str) -> Path:
 
 def test_the_checkouts_conf_comes_before_the_installed_one(tmp_path: Path) -> None:
     package = folder_with(tmp_path, "conf", "pyproject.toml", "anydoor_lab/conf")
-    assert configs._conf_beside(package) == tmp_path / "conf"
+    assert names.conf_beside(package) == tmp_path / "conf"
 
 
 def test_an_installed_package_ignores_a_strangers_conf_beside_it(tmp_path: Path) -> None:
     package = folder_with(tmp_path, "conf", "anydoor_lab/conf")
-    assert configs._conf_beside(package) == package / "conf"
+    assert names.conf_beside(package) == package / "conf"
 
 
 def test_no_conf_at_all_names_both_places(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"neither .*conf .a checkout. nor .*anydoor_lab/conf"):
-        configs._conf_beside(tmp_path / "anydoor_lab")
+        names.conf_beside(tmp_path / "anydoor_lab")
 
 
 def test_plain_holds_no_omegaconf_type_and_refuses_unset_values() -> None:
     cfg = OmegaConf.create({"a": {"b": [1, {"c": "${d}"}]}, "d": 2})
-    values = configs.plain(cfg)
+    values = compose.plain(cfg)
     assert values == {"a": {"b": [1, {"c": 2}]}, "d": 2}
     assert type(values["a"]) is dict
     assert type(values["a"]["b"]) is list
     with pytest.raises(MissingMandatoryValue):
-        configs.plain(OmegaConf.create({"a": "???"}))
+        compose.plain(OmegaConf.create({"a": "???"}))
 
 
 def test_a_leaf_waits_for_its_arguments_and_receives_plain_values() -> None:
-    nested = {"_target_": "builtins.int", "list": [1]}
-    cfg = OmegaConf.create({"_target_": "builtins.dict", "nested": nested})
-    runtime = object()
-    built = configs.leaf(cfg)(runtime=runtime)
-    assert built == {"nested": nested, "runtime": runtime}
-    assert type(built["nested"]) is dict
-    assert not isinstance(built["nested"]["list"], ListConfig)
+    cfg = OmegaConf.create({"_target_": "anydoor_lab.World", "letters": ["A"], "size_px": 48})
+    built = compose.leaf(cfg)
+    assert built.keywords == {"letters": ["A"], "size_px": 48}
+    assert not isinstance(built.keywords["letters"], ListConfig)
+    assert built(split="held_out").split == "held_out"
 
 
-def test_a_leaf_without_an_importable_target_is_refused() -> None:
+def test_a_leaf_without_a_public_target_or_with_unknown_settings_is_refused() -> None:
     with pytest.raises(ValueError, match="with _target_, found the keys .'size'."):
-        configs.leaf(OmegaConf.create({"size": 1}))
-    with pytest.raises(ValueError, match="cannot import _target_ 'anydoor_lab.absent.Thing'"):
-        configs.leaf(OmegaConf.create({"_target_": "anydoor_lab.absent.Thing"}))
+        compose.leaf(OmegaConf.create({"size": 1}))
+    with pytest.raises(ValueError, match="'anydoor_lab.absent.Thing' is no part"):
+        compose.leaf(OmegaConf.create({"_target_": "anydoor_lab.absent.Thing"}))
+    with pytest.raises(ValueError, match="noise_collage has no setting levle; it has .*level"):
+        compose.leaf(OmegaConf.create({"_target_": "anydoor_lab.noise_collage", "levle": 1}))
 
 
 def test_configs_does_not_import_torch() -> None:
@@ -187,6 +190,6 @@ def test_configs_does_not_import_torch() -> None:
 
 
 def test_a_notebook_composes_what_the_command_line_would() -> None:
-    cfg = configs.compose_config("train", "model=tiny", "idx=clip")
-    assert cfg.idx.extractor._target_.endswith("ClipExtractor.from_encoder")
+    cfg = compose.compose_config("train", "model=tiny", "idx=clip")
+    assert cfg.idx.extractor._target_.endswith("ClipExtractor")
     assert cfg.idx.extractor.source == "embedded:clip"

@@ -216,9 +216,9 @@ def test_a_run_of_own_parts_is_scored_again_with_the_same_numbers(lab: Lab) -> N
 def test_an_own_method_is_scored_beside_the_papers(lab: Lab) -> None:
     lab.run("evaluate", *lab.models, *QUICK[2:3], QUICK[3], "eval=fast", "eval.num_pairs=3",
             "method=flat", "hydra.run.dir=flat")  # fmt: skip
-    row = scores_of(lab.folder / "flat")
-    assert row["run"] == "flat"
-    assert row["nearness"] > 95
+    scores = json.loads((lab.folder / "flat" / "scores.json").read_text())
+    rows = {row["run"]: row for row in scores["rows"]}
+    assert rows["flat"]["nearness"] > rows["empty"]["nearness"]
 
 
 def test_a_run_of_own_parts_is_exported_loaded_and_offered(lab: Lab) -> None:
@@ -256,3 +256,11 @@ def test_a_run_that_names_parts_which_are_not_registered_is_refused(lab: Lab) ->
     done = lab.attempt("evaluate", "run=run", "hydra.run.dir=refused", parts="")
     assert done.returncode == 2
     assert "ANYDOOR_PARTS" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_copy_and_paste_as_a_method_scores_as_the_anchor_of_that_name(lab: Lab) -> None:
+    lab.run("evaluate", "method=copy_paste", "eval=fast", "eval.num_pairs=2", "eval.num_seeds=1",
+            "hydra.run.dir=pasted")  # fmt: skip
+    rows = json.loads((lab.folder / "pasted" / "scores.json").read_text())["rows"]
+    named = {row["run"]: row for row in rows}
+    assert named["copy_paste"]["dino_each"] == named["copy-paste"]["dino_each"]

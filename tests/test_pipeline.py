@@ -17,9 +17,10 @@ from anydoor_lab.conditioning.collage import COLLAGES
 from anydoor_lab.methods.anydoor import AnyDoorMethod
 from anydoor_lab.models.idx.clip import ClipExtractor
 from anydoor_lab.models.idx.vgg import VggExtractor
-from anydoor_lab.pipeline.anydoor import AnyDoorPipeline, Placed
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.pipeline.inputs import make_pair
 from anydoor_lab.pipeline.proposals import shown_by_seed
+from anydoor_lab.pipeline.results import AnyDoorPipelineOutput
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.rng import rng_for
 from small import small_pipeline
@@ -51,7 +52,7 @@ def grainy(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.
     return rng.integers(0, 256, image.shape, np.uint8) * mask[..., None]
 
 
-def place(pipeline: AnyDoorPipeline, scene: np.ndarray, **settings: Any) -> Placed:
+def place(pipeline: AnyDoorPipeline, scene: np.ndarray, **settings: Any) -> AnyDoorPipelineOutput:
     settings = {"output_type": "np", "num_inference_steps": 2, **settings}
     return pipeline(REFERENCE, scene, OBJECT, **settings)
 

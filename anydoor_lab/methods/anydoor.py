@@ -8,12 +8,14 @@ from typing import Protocol, get_args
 import numpy as np
 
 from anydoor_lab.conditioning.conditioner import Shape
-from anydoor_lab.conditioning.placement import paste
+from anydoor_lab.conditioning.official import paste_decoded
 from anydoor_lab.diffusion.presets import named_preset
+from anydoor_lab.diffusion.sampler import last
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.pipeline.proposals import shown_by_seed
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.structures.checks import check_choice
+from anydoor_lab.structures.images import as_picture
 from anydoor_lab.structures.pair import Pair
 
 
@@ -65,12 +67,13 @@ class AnyDoorMethod:
         """As `Method`; the picture of a seed is the pipeline's own of that seed."""
         del rngs
         shown, own = shown_by_seed(self.pipeline.conditioner(), pairs, seeds, self.shape)
-        latents = self.pipeline.sample(self.pipeline.prepare(shown), own, preset=self.preset)
-        crops = self.pipeline.decode(latents)
+        steps = self.pipeline.denoise(self.pipeline.prepare(shown), own, preset=self.preset)
+        decoded = self.pipeline.model.decoded(last(steps).x)
+        way = self.pipeline.config.preprocessing
         asked = [pair for pair in pairs for _ in seeds[0]]
         shown = [one for one, several in zip(shown, own, strict=True) for _ in several]
         many = list(zip(asked, shown, strict=True))
         return [
-            Result(pair, paste(crop, pair, one.placement, "crop"), one, crop)
-            for (pair, one), crop in zip(many, crops, strict=True)
+            Result(pair, paste_decoded(x, pair, one.placement, "crop", way), one, as_picture(x))
+            for (pair, one), x in zip(many, decoded, strict=True)
         ]
