@@ -6,6 +6,7 @@ The only file between the settings and the library; commands call it, nothing be
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -222,6 +223,7 @@ def judge_source(sources: Mapping[str, Any], name: str) -> str:
 
 def build_bench(cfg: DictConfig) -> Bench:
     """The held-out pairs, judges and settings by which models are scored."""
+    from anydoor_lab.data.source import note_of
     from anydoor_lab.evaluation.pairs import held_out_pairs
     from anydoor_lab.evaluation.settings import EvalSettings
     from anydoor_lab.report.bench import Bench
@@ -229,7 +231,9 @@ def build_bench(cfg: DictConfig) -> Bench:
     settings = EvalSettings(**plain(cfg.eval))
     source = build_source(cfg, "held_out")
     judges = build_judges(cfg).of(source)
-    return Bench(cfg.model.name, settings, judges, held_out_pairs(source, settings))
+    passed_over: Counter[str] = Counter()
+    pairs = held_out_pairs(source, settings, passed_over)
+    return Bench(cfg.model.name, settings, judges, pairs, note_of(source), passed_over)
 
 
 def build_method(node: DictConfig, pipeline: AnyDoorPipeline | None = None) -> Generate:

@@ -70,6 +70,7 @@ class BackgroundPsnr(MeanScore):
     """Mean of `background_psnr` (dB, higher = the scene is kept) over pictures."""
 
     higher_is_better = True
+    bounds = (0.0, PSNR_CAP_DB)
 
     def update(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:
         """Count one picture; arguments and errors as `background_psnr`."""
@@ -89,6 +90,7 @@ class BackgroundSsim(MeanScore):
     """Mean of `background_ssim` (1 = the scene is kept) over pictures."""
 
     higher_is_better = True
+    bounds = (-1.0, 1.0)
 
     def update(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:
         """Count one picture; arguments and errors as `background_ssim`."""
