@@ -84,18 +84,20 @@ def filled_pool(cfg: DictConfig, source: PairSource) -> PairSource:
     """`pool` pairs of the source, drawn once into the user's cache folder.
 
     Raises:
-        ValueError: the source's pictures are not of one size.
+        ValueError: the source's pictures are not of one size, or the pool's file is damaged.
+        RuntimeError: the disk has no room for the pool.
     """
     from accelerate import PartialState
     from tqdm import tqdm
 
     from anydoor_lab.data.cache import PairPool, cache_folder
+    from anydoor_lab.data.rows import FORMAT
     from anydoor_lab.runs.provenance import config_hash
 
     if not hasattr(source, "size_px"):
         raise InputError("pool needs pictures of one size (data=world); use pool=0 with this data")
     version = getattr(source, "VERSION", 1)
-    name = f"{config_hash(plain(cfg.data))}_v{version}_seed{cfg.data_seed}_{cfg.pool}.pool"
+    name = f"{config_hash(plain(cfg.data))}_v{version}.{FORMAT}_seed{cfg.data_seed}_{cfg.pool}.pool"
     pool = PairPool(source, cfg.pool, cache_folder() / "pools" / name, cfg.data_seed)
     with PartialState().main_process_first():
         for _ in tqdm(pool.fill(), total=cfg.pool, desc="drawing pairs", unit="pair"):
