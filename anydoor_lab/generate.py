@@ -23,6 +23,7 @@ def main(cfg: DictConfig) -> None:
     pair = read_pair(cfg)
 
     from anydoor_lab.config import pipelines
+    from anydoor_lab.config.collages import asked_collage
     from anydoor_lab.diffusion.presets import PRESETS
 
     pipelines.silence_libraries()
@@ -40,7 +41,7 @@ def main(cfg: DictConfig) -> None:
         reference_mask=pair.reference_mask,
         scene_mask=pair.scene_mask,
         shape=cfg.shape or ("mask" if cfg.mask else "box"),
-        collage=pipelines.chosen_collage(cfg) if cfg.get("collage") else None,
+        collage=asked_collage(cfg, pipeline),
         output_type="np",
         **{name: cfg[name] for name in names},
     )

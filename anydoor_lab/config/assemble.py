@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -106,11 +106,19 @@ def filled_pool(cfg: DictConfig, source: PairSource) -> PairSource:
 
 
 def build_samples(cfg: DictConfig, pipeline: AnyDoorPipeline) -> PairStream:
-    """The training samples."""
+    """The training samples.
+
+    Raises:
+        ValueError: a setting of `conditioning` is out of range.
+    """
+    from anydoor_lab.conditioning.conditioner import Conditioner
     from anydoor_lab.training.samples import PairStream
 
     source = build_source(cfg, "train")
-    return PairStream(source, pipeline.conditioner(), cfg.seed, cfg.train.still_share)
+    conditioner = pipeline.conditioner()
+    if isinstance(conditioner, Conditioner):
+        conditioner = replace(conditioner, **plain(cfg.conditioning))
+    return PairStream(source, conditioner, cfg.seed, cfg.train.still_share)
 
 
 def build_objective(cfg: DictConfig, pipeline: AnyDoorPipeline) -> DiffusionLoss:

@@ -209,7 +209,7 @@ class Teleporter(ipywidgets.VBox):
         seeds = [[settings["seed"] + k for k in range(settings["proposals"])]]
         conditioner = pipeline.conditioner(settings["collage"])
         shown, own = shown_by_seed(conditioner, [pair], seeds, settings["shape"])
-        arrays = (getattr(one, n) for one in shown for n in ("id_image", "collage", "shape_mask"))
+        arrays = [array for one in shown for array in one.inputs.values()]
         key = (settings["idx"], *(hash(array.tobytes()) for array in arrays))
         if self._prepared is None or self._prepared[0] != key:
             self._prepared = (key, pipeline.prepare(shown))
