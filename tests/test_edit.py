@@ -14,7 +14,7 @@ SIZE = (200, 300)
 
 
 def region(*boxes: tuple[int, int, int, int]) -> np.ndarray:
-    return np.any([Box(*box).mask(*SIZE) for box in boxes], axis=0)
+    return np.stack([Box(*box).mask(*SIZE) for box in boxes]).any(axis=0)
 
 
 def edit_of(mask: np.ndarray, blend: Blend) -> Edit:

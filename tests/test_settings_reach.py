@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,13 +98,14 @@ def test_what_is_also_shown_in_use_is_kept_with_the_pipeline() -> None:
 )  # fmt: skip
 def test_a_setting_out_of_range_is_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} is {value}; expected"):
-        Conditioner(**{name: value})
+        replace(Conditioner(), **{name: value})
 
 
 def shown_by(pipeline: AnyDoorPipeline, *overrides: str) -> np.ndarray:
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     collage = asked_collage(composed("generate", *overrides), pipeline)
     conditioner = pipeline.conditioner(collage)
+    assert isinstance(conditioner, Conditioner)
     return conditioner.collage(image, np.ones((40, 40), bool), rng_for(0, 0, "collage"))
 
 

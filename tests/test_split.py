@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,8 +40,8 @@ def cutout(path: Path, number: int) -> Path:
     return save(path, np.dstack([shade(number), MASK]))
 
 
-def splits(root: Path, **settings: object) -> list[Folder]:
-    return [Folder(root, split=split, **settings) for split in ("train", "held_out")]  # type: ignore[arg-type]
+def splits(root: Path, **settings: Any) -> list[Folder]:
+    return [Folder(root, split="train", **settings), Folder(root, split="held_out", **settings)]
 
 
 def names(source: Folder) -> set[str]:

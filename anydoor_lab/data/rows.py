@@ -74,7 +74,7 @@ class RowFile:
         rows = np.ascontiguousarray(rows, self.dtype)
         mapped[block.start : block.stop] = rows
         mapped.flush()
-        marks[block.start // BLOCK] = (_DONE, zlib.crc32(rows))
+        marks[block.start // BLOCK] = (_DONE, zlib.crc32(rows.data))
         marks.flush()
 
     def rows(self) -> np.ndarray | None:
@@ -112,7 +112,7 @@ class RowFile:
 
     def _check(self, marks: np.ndarray, rows: np.ndarray) -> None:
         for block, (done, checksum) in zip(self.blocks, marks.tolist(), strict=True):
-            if done == _DONE and zlib.crc32(rows[block.start : block.stop]) != checksum:
+            if done == _DONE and zlib.crc32(rows[block.start : block.stop].data) != checksum:
                 raise InputError(
                     f"{self.path} is damaged: rows {block.start} to {block.stop - 1} are not what "
                     "was written (CRC-32); remove that file and it will be made again"
