@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +18,10 @@ from anydoor_lab.config.assemble import build_samples
 from anydoor_lab.config.collages import asked_collage
 from anydoor_lab.config.pipelines import shown_settings
 from anydoor_lab.data.world import World
+from anydoor_lab.evaluation.judges import Judges
+from anydoor_lab.evaluation.score import score_scenes
+from anydoor_lab.metrics.mean_score import MeanScore
+from anydoor_lab.metrics.protocol import ScoreProtocol
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.structures.names import conf_dir
 from anydoor_lab.structures.rng import rng_for
@@ -134,3 +139,21 @@ def test_the_weights_own_settings_of_a_collage_stand_where_none_are_named(
     assert asked.keywords == {"size_px": 20, "threshold": 1, "erosion_px": 1}
     with pytest.raises(ValueError, match="has no setting levle"):
         asked_collage(composed("generate", "collage=noise", "+collage.levle=0.1"), own)
+
+
+def test_a_protocol_of_all_references_compares_with_all_a_pair_knows() -> None:
+    world = World(size_px=48, variations={"video": 1.0})
+    pairs = [world.pair(index, rng_for(0, index, "pair")) for index in range(3)]
+    seen: list[list[int]] = []
+
+    class Counting(MeanScore):
+        def scores(self, references: Any) -> torch.Tensor:
+            seen.append([1 if isinstance(one, np.ndarray) else len(one) for one in references])
+            return torch.zeros(len(references))
+
+    for reference in ("single", "all"):
+        judges = Judges({"counting": Counting()}, ScoreProtocol(reference=reference))
+        score_scenes([pair.scene for pair in pairs], pairs, judges)
+        still = [pair.as_still() for pair in pairs]
+        score_scenes([pair.scene for pair in still], still, judges)
+    assert seen == [[1, 1, 1], [1, 1, 1], [2, 2, 2], [1, 1, 1]]

@@ -6,6 +6,7 @@ One core draws some hundred pairs a second; a GPU at the tiny scale trains on th
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 

@@ -59,6 +59,16 @@ def region_of(scene: np.ndarray, pair: Pair, protocol: ScoreProtocol) -> np.ndar
     return protocol.region(scene, box, pair.scene_mask)
 
 
+def references_of(pair: Pair, protocol: ScoreProtocol) -> np.ndarray | list[np.ndarray]:
+    """What a result is compared with: its reference as it is scored, or under `reference="all"`
+    every photo of the object that the pair knows, the true scene's own included."""
+    given = reference_region(pair, protocol)
+    if protocol.reference == "single":
+        return given
+    still = pair.variation == "still"  # its scene shows the reference itself
+    return [given] if still else [given, reference_region(pair.as_still(), protocol)]
+
+
 def reference_region(pair: Pair, protocol: ScoreProtocol) -> np.ndarray:
     """The target object as it is scored: its box, cut out on white (on black for box+mask)."""
     box = Box.around(pair.reference_mask).slices

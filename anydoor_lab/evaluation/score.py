@@ -11,7 +11,7 @@ import torch
 
 from anydoor_lab.evaluation.generate import Generate, generate_results
 from anydoor_lab.evaluation.judges import Judges, asks_for
-from anydoor_lab.evaluation.pairs import reference_region, region_of
+from anydoor_lab.evaluation.pairs import references_of, region_of
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.metrics.background import background_mask
 from anydoor_lab.metrics.interval import UNBOUNDED, student_interval
@@ -79,7 +79,7 @@ def score_batch(
     pairs = [result.pair for result in results]
     fields: dict[str, Any] = {
         "generated": [region_of(r.scene, r.pair, judges.protocol) for r in results],
-        "references": [reference_region(pair, judges.protocol) for pair in pairs],
+        "references": [references_of(pair, judges.protocol) for pair in pairs],
         "results": [result.scene for result in results],
         "scenes": [pair.scene for pair in pairs],
     }
