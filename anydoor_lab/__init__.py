@@ -86,3 +86,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+def _know_former_modules() -> None:
+    from anydoor_lab.structures.former import know_former_modules
+
+    know_former_modules()
+
+
+_know_former_modules()

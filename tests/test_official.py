@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.idx.dinov2 import Dinov2Extractor
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
-from test_doors import command, refused
+from commands import command
+from test_doors import refused
 
 SIZES = ["unet_head_channels=16", "dino_head_channels=16", "resolution=64", "id_size=28"]
 

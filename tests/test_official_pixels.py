@@ -12,7 +12,9 @@ import torch
 
 from anydoor_lab.conditioning.official import OfficialConditioner, crop_back
 from anydoor_lab.conditioning.placement import Placement
-from anydoor_lab.evaluation import EvalSettings, generate_results
+from anydoor_lab.evaluation.generate import results_of
+from anydoor_lab.evaluation.settings import EvalSettings
+from anydoor_lab.methods.anydoor import AnyDoorMethod
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.pipeline.inputs import make_pair
 from anydoor_lab.structures.checks import UnusablePair
@@ -83,7 +85,7 @@ def test_scores_see_what_the_released_code_writes(official: AnyDoorPipeline) -> 
     scene, box = picture(97, 131), BOXES[0]
     pair = make_pair(REFERENCE, scene, OBJECT, box=box)
     settings = EvalSettings(shape="box")
-    ((result,),) = list(generate_results(official, [pair], settings))
+    (result,) = results_of(AnyDoorMethod(official), [pair], [0], settings)
     alone = official(
         REFERENCE, scene, OBJECT, box=box, blend="crop", seed=settings.seed, output_type="np"
     )

@@ -25,7 +25,7 @@ from anydoor_lab.diffusion.timesteps import adaptive_timesteps
 from anydoor_lab.models.official.names import blocks_of, slot
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.structures.pair import Pair
-from test_doors import command
+from commands import command
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = sorted(path.parent for path in (ROOT.parent / "shared/parity").glob("*/manifest.json"))

@@ -350,3 +350,11 @@ def test_each_widget_can_be_drawn_without_a_front_end(tmp_path: Path) -> None:
     cutter = ObjectCutter(SCENE, Box(9, 20, 9, 30).mask(60, 90))
     for widget in (RegionPicker(SCENE, [2, 2, 9, 9]), cutter, LiveRun(tmp_path, every=0)):
         assert widget._repr_png_().startswith(PNG)
+
+
+def test_who_follows_the_strokes_finds_the_mask_that_came_with_them() -> None:
+    picker, seen = RegionPicker(SCENE, [0, 0, 10, 10]), []
+    picker.observe(lambda _: seen.append(picker.box), "strokes")
+    drawn = RegionPicker(SCENE, [5, 5, 20, 30])._region
+    picker.set_state({"strokes": 1, "_region": drawn})
+    assert seen == [Box(5, 20, 5, 30)]

@@ -6,7 +6,7 @@ AnyDoor regenerates the whole crop, so faces and text beside the object change t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -66,15 +66,19 @@ def background_ssim(result: np.ndarray, scene: np.ndarray, background: np.ndarra
     return float(values[whole].mean())
 
 
-class BackgroundPsnr(MeanScore):
-    """Mean of `background_psnr` (dB, higher = the scene is kept) over pictures."""
+class BackgroundScore(MeanScore):
+    """The mean over pictures of what `of_one` says of one."""
 
     higher_is_better = True
     bounds = (0.0, PSNR_CAP_DB)
 
+    def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
+        """The score of one picture; arguments and errors as `background_psnr`."""
+        raise NotImplementedError
+
     def update(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:
         """Count one picture; arguments and errors as `background_psnr`."""
-        self.add(torch.tensor([background_psnr(result, scene, background)]))
+        self.add(torch.tensor([self.of_one(result, scene, background)]))
 
     def scores(
         self,
@@ -83,12 +87,27 @@ class BackgroundPsnr(MeanScore):
         backgrounds: Sequence[np.ndarray],
     ) -> torch.Tensor:
         """(B,) float64, NaN for a picture without background."""
-        return _each(background_psnr, results, scenes, backgrounds)
+        values = []
+        for result, scene, background in zip(results, scenes, backgrounds, strict=True):
+            try:
+                values.append(self.of_one(result, scene, background))
+            except UnusablePair:
+                values.append(math.nan)
+        return torch.tensor(values, dtype=torch.float64)
 
 
-class BackgroundSsim(MeanScore):
+class BackgroundPsnr(BackgroundScore):
+    """Mean of `background_psnr` (dB, higher = the scene is kept) over pictures."""
+
+    def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
+        """`background_psnr` of one picture."""
+        return background_psnr(result, scene, background)
+
+
+class BackgroundSsim(BackgroundScore):
     """Mean of `background_ssim` (1 = the scene is kept) over pictures."""
 
+<<<<<<< HEAD
     higher_is_better = True
     bounds = (-1.0, 1.0)
 
@@ -116,6 +135,11 @@ def _each(
         except UnusablePair:
             values.append(math.nan)
     return torch.tensor(values, dtype=torch.float64)
+=======
+    def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
+        """`background_ssim` of one picture."""
+        return background_ssim(result, scene, background)
+>>>>>>> main
 
 
 def _check(result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:

@@ -63,7 +63,8 @@ class Painter(View):
         self._marked: np.ndarray | None = None
         super().__init__(label=label)
         self.on_msg(self._hear)
-        self.observe(self._drawn, "_region")
+        # both come in one message, in either order: who follows strokes must find the mask taken
+        self.observe(self._drawn, ["_region", "strokes"])
         if picture is not None:
             self.show(picture, region)
 
@@ -126,11 +127,11 @@ class Painter(View):
             axes.imshow(overlaid(self._image, self._marked))
         return figure
 
-    def _drawn(self, change: dict[str, Any]) -> None:
+    def _drawn(self, _: dict[str, Any]) -> None:
         """Take the region that the browser has sent."""
         if self._image is None or self._marked is None:
             return
-        marked = _from_alpha_png(change["new"], *self._image.shape[:2])
+        marked = _from_alpha_png(self._region, *self._image.shape[:2])
         if not np.array_equal(marked, self._marked):
             self._marked = marked
             self.message = _complaint(marked)
