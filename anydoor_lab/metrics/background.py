@@ -70,7 +70,6 @@ class BackgroundScore(MeanScore):
     """The mean over pictures of what `of_one` says of one."""
 
     higher_is_better = True
-    bounds = (0.0, PSNR_CAP_DB)
 
     def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
         """The score of one picture; arguments and errors as `background_psnr`."""
@@ -99,6 +98,8 @@ class BackgroundScore(MeanScore):
 class BackgroundPsnr(BackgroundScore):
     """Mean of `background_psnr` (dB, higher = the scene is kept) over pictures."""
 
+    bounds = (0.0, PSNR_CAP_DB)
+
     def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
         """`background_psnr` of one picture."""
         return background_psnr(result, scene, background)
@@ -107,39 +108,11 @@ class BackgroundPsnr(BackgroundScore):
 class BackgroundSsim(BackgroundScore):
     """Mean of `background_ssim` (1 = the scene is kept) over pictures."""
 
-<<<<<<< HEAD
-    higher_is_better = True
     bounds = (-1.0, 1.0)
 
-    def update(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:
-        """Count one picture; arguments and errors as `background_ssim`."""
-        self.add(torch.tensor([background_ssim(result, scene, background)]))
-
-    def scores(
-        self,
-        results: Sequence[np.ndarray],
-        scenes: Sequence[np.ndarray],
-        backgrounds: Sequence[np.ndarray],
-    ) -> torch.Tensor:
-        """(B,) float64, NaN for a picture without background."""
-        return _each(background_ssim, results, scenes, backgrounds)
-
-
-def _each(
-    score: Callable[[np.ndarray, np.ndarray, np.ndarray], float], *several: Sequence[np.ndarray]
-) -> torch.Tensor:
-    values = []
-    for result, scene, background in zip(*several, strict=True):
-        try:
-            values.append(score(result, scene, background))
-        except UnusablePair:
-            values.append(math.nan)
-    return torch.tensor(values, dtype=torch.float64)
-=======
     def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
         """`background_ssim` of one picture."""
         return background_ssim(result, scene, background)
->>>>>>> main
 
 
 def _check(result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:
