@@ -34,6 +34,7 @@ def main(cfg: DictConfig) -> None:
     check_output(cfg, outputs, scene)
 
     from anydoor_lab.config import pipelines
+    from anydoor_lab.config.collages import asked_collage
     from anydoor_lab.diffusion.presets import PRESETS
     from anydoor_lab.runs.provenance import picture_facts
 
@@ -52,7 +53,7 @@ def main(cfg: DictConfig) -> None:
         reference_mask=pair.reference_mask,
         scene_mask=pair.scene_mask,
         shape=cfg.shape or ("mask" if cfg.mask else "box"),
-        collage=pipelines.chosen_collage(cfg) if cfg.get("collage") else None,
+        collage=asked_collage(cfg, pipeline),
         output_type="np",
         **{name: cfg[name] for name in names},
     )

@@ -85,8 +85,10 @@ class Trainer:
         """Say in `run.json` and on the screen what the data are."""
         from hydra.core.hydra_config import HydraConfig
 
+        from anydoor_lab.data.source import note_of
+
         source = self.training.samples.source
-        note = getattr(source, "note", "")
+        note = note_of(source)
         data = f"{source.counts}; {note}" if note else str(source.counts)
         processes = self.training.accelerator.num_processes
         overrides = list(HydraConfig.get().overrides.task)
@@ -192,7 +194,7 @@ class Trainer:
         listening.leave()
 
     def show_samples(self, step: int, state: TrainingState, tracker: Tracker) -> None:
-        """A sheet of the same held-out pairs and seeds at every call."""
+        """A sheet of the same scored pairs and seeds at every call."""
         from anydoor_lab.evaluation.generate import results_of
         from anydoor_lab.report.scores import HEADERS, result_row
         from anydoor_lab.report.sheets import sheet
@@ -202,14 +204,19 @@ class Trainer:
             results = results_of(self.method, self.bench.pairs, first, self.bench.settings)
         image = sheet([result_row(result) for result in results], side_px=128)
         caption = f"{self.bench.scale}, step {step}: {' | '.join(HEADERS)}"
-        tracker.show(step, "held_out", image, caption)
+        note = self.bench.note
+        name = "not_held_out" if note else "held_out"
+        tracker.show(step, name, image, f"{caption}; {note}" if note else caption)
 
     def conclude(
         self, scores: dict[str, Any], row: dict[str, Any], state: TrainingState, tracker: Tracker
     ) -> None:
         """Hand the final scores on, draw the losses, and say where everything is."""
+        from anydoor_lab.report.scores import pairs_called
+
         seed = self.bench.settings.seed
-        caption = f"{self.bench.scale}, after training, held-out pairs, seed {seed}"
+        called = pairs_called(scores)
+        caption = f"{self.bench.scale}, after training, {called}, seed {seed}"
         tracker.show(state.step, "final", read_image(self.run.folder / GRID), caption)
         draw_loss(self.run, scores)
         if state.skipped[0]:

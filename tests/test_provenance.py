@@ -12,8 +12,6 @@ import pytest
 from anydoor_lab.report.caption import Caption
 
 ROOT = Path(__file__).resolve().parents[1]
-NEEDED = ("__init__.py", "runs/__init__.py", "runs/provenance.py", "structures/__init__.py",
-          "structures/names.py", "structures/errors.py")  # fmt: skip
 
 
 def git(*arguments: str, at: Path) -> str:
@@ -26,11 +24,12 @@ def git(*arguments: str, at: Path) -> str:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A checkout of a few of the package's files, committed."""
-    for name in NEEDED:
-        target = tmp_path / "anydoor_lab" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / "anydoor_lab" / name, target)
+    """A checkout of two of the package's rooms, committed."""
+    for room in ("structures", "runs"):
+        source = ROOT / "anydoor_lab" / room
+        without = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, tmp_path / "anydoor_lab" / room, ignore=without)
+    shutil.copy(ROOT / "anydoor_lab" / "__init__.py", tmp_path / "anydoor_lab")
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "train.yaml").write_text("seed: 0\n")
     (tmp_path / ".gitignore").write_text("__pycache__/\n/runs/\n")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from anydoor_lab.config.collages import chosen_collage
 from anydoor_lab.config.compose import leaf, plain
 from anydoor_lab.structures.errors import InputError
 
@@ -162,22 +163,16 @@ def shown_settings(cfg: DictConfig) -> dict[str, Any]:
     """What a pipeline keeps of how pairs are shown."""
     model = cfg.model
     own = {key: value for key, value in plain(cfg.collage).items() if key != "_target_"}
+    shown = plain(cfg.conditioning) if "conditioning" in cfg else {}  # not in runs of version 0.1
     return {
         "resolution": model.resolution,
         "id_size": model.id_size,
         "zoom": model.zoom,
+        **{key: shown[key] for key in ("grow", "id_margin") if key in shown},
         "remove_background": cfg.idx.remove_background,
         "collage": chosen_collage(cfg),
         "collage_settings": {"hf": {"size_px": model.edge_px}, chosen_collage(cfg): own},
     }
-
-
-def chosen_collage(cfg: DictConfig) -> str:
-    """The name under which a pipeline keeps the collage that `collage` asks for."""
-    from anydoor_lab.conditioning.collage import collage_name
-    from anydoor_lab.structures.names import named
-
-    return collage_name(named(cfg.collage._target_))
 
 
 def load_pipeline(source: str | Path) -> AnyDoorPipeline:

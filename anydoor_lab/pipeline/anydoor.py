@@ -21,13 +21,13 @@ from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.models.lora import AdapterFiles
 from anydoor_lab.pipeline.core import TensorCore
 from anydoor_lab.pipeline.inputs import make_pair
+from anydoor_lab.pipeline.proposals import shown_by_seed
 from anydoor_lab.pipeline.results import AnyDoorPipelineOutput
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import check_choice, check_finite
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import as_picture
 from anydoor_lab.structures.originals import Picture, original_of
-from anydoor_lab.structures.rng import rng_for
 
 SHAPES = ("box", "mask")
 OUTPUT_TYPES = ("pil", "np")
@@ -150,7 +150,8 @@ class AnyDoorPipeline(AdapterFiles, TensorCore, DiffusionPipeline):
             num_proposals: results, from the seeds `seed`, `seed` + 1 ...
             num_inference_steps: DDIM steps.
             guidance_scale: of classifier-free guidance; 1 is none.
-            seed: of the starting noise, independent of device and batch.
+            seed: of the starting noise and of what a collage draws, independent of device and
+                batch.
             collage: another collage than the weights' own.
             shape: hand on the region's `box` or its `mask` (outline); default: `mask` for a
                 scene_mask, else `box`.
@@ -178,9 +179,9 @@ class AnyDoorPipeline(AdapterFiles, TensorCore, DiffusionPipeline):
             raise InputError(
                 f"num_proposals is {num_proposals} and seed {seed}; expected at least 1 and 0"
             )
-        shown = self.conditioner(collage).condition(pair, rng_for(seed, 0, "collage"), shape)
-        seeds = [[seed + k for k in range(num_proposals)]]
-        prepared = self.prepare([shown])
+        asked = [[seed + k for k in range(num_proposals)]]
+        shown, seeds = shown_by_seed(self.conditioner(collage), [pair], asked, shape)
+        prepared = self.prepare(shown)
         steps = self.denoise(prepared, seeds, num_inference_steps, guidance_scale, preset)
         with self.progress_bar(total=len(self.timesteps(num_inference_steps, preset))) as bar:
             for denoised in steps:
@@ -189,7 +190,7 @@ class AnyDoorPipeline(AdapterFiles, TensorCore, DiffusionPipeline):
                 bar.update()
         decoded = self.model.decoded(denoised.x)
         self.maybe_free_model_hooks()
-        how = (pair, shown.placement, blend, self.config.preprocessing)
+        how = (pair, shown[0].placement, blend, self.config.preprocessing)
         finish: Any = original.changed_to if output_type == "pil" else np.asarray
         images = [finish(paste_decoded(picture, *how)) for picture in decoded]
-        return AnyDoorPipelineOutput(images, list(as_picture(decoded)), shown)
+        return AnyDoorPipelineOutput(images, list(as_picture(decoded)), shown[0])

@@ -20,6 +20,7 @@ class Caption:
         seed: one seed or several.
         commit: the code's commit; printed by its first 7 characters, and `+changes` where it is.
         n: number of pictures behind each number.
+        note: a sentence without which the numbers would be misread.
     """
 
     title: str
@@ -28,6 +29,7 @@ class Caption:
     seed: int | Sequence[int] | None = None
     commit: str = ""
     n: int | None = None
+    note: str = ""
 
     @property
     def heading(self) -> str:
@@ -43,6 +45,7 @@ class Caption:
             "protocol": str(self.protocol),
             "seed": self._seed_text(),
             "commit": self.commit[:7] + "+changes" * self.commit.endswith("+changes"),
+            "note": self.note,
         }
         return {name: text for name, text in known.items() if text}
 
