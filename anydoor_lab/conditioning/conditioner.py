@@ -16,6 +16,7 @@ from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
 from anydoor_lab.conditioning.placement import Placement, crop_scene, place
 from anydoor_lab.conditioning.shape_mask import perturb_mask, roomy_box, shape_channel
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.checks import check_image
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import padded_square, resized, resized_mask
 from anydoor_lab.structures.pair import Pair
@@ -146,7 +147,9 @@ class Conditioner:
         crop[padding] = 0  # resizing smears the scene's rim, and an object on it, into the padding
         box = placement.to_crop(placement.region)
         inner = placement.to_crop(Box.around(pair.scene_mask))
-        collage = stitch(crop, box, inner, self.collage(reference, mask, rng))
+        detail_map = self.collage(reference, mask, rng)
+        check_image("the collage's map", detail_map)
+        collage = stitch(crop, box, inner, detail_map)
         shown = mask if self.remove_background else np.ones_like(mask)
         id_image = make_id_image(reference, shown, self.id_size, self.id_margin)
         region = box.mask(*crop.shape[:2])

@@ -8,6 +8,7 @@ import numpy as np
 
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.pipeline.results import Result
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.training.processes import rank_and_size
@@ -42,4 +43,11 @@ def results_of(
     """The results of the pairs of these numbers, in one batch; every seed follows from a number."""
     seeds = [[settings.seed + i + 10_000 * k for k in range(num_seeds)] for i in numbers]
     rngs = [rng_for(settings.seed, i, "method") for i in numbers]
-    return method([pairs[i] for i in numbers], seeds, rngs)
+    results = method([pairs[i] for i in numbers], seeds, rngs)
+    expected, kind = len(numbers) * num_seeds, type(method).__name__
+    if len(results) != expected or not all(isinstance(one, Result) for one in results):
+        seen = f"{kind} gave {len(results)} {type(results[0]).__name__ if results else 'results'}"
+        raise InputError(
+            f"{seen} for {len(numbers)} pairs of {num_seeds} seeds; expected {expected} Result"
+        )
+    return results

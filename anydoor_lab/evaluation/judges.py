@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from anydoor_lab.data.world import Attributes
 from anydoor_lab.metrics.protocol import ScoreProtocol
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.pair import Pair
 
 
@@ -28,9 +30,39 @@ class PictureScore(Protocol):
     `bounds`, their least and greatest value, intervals end there."""
 
 
+FIELDS = ("generated", "references", "results", "scenes", "backgrounds", "attributes", "seeds")
+"""What a metric can ask for."""
+
+
 def asks_for(metric: PictureScore) -> tuple[str, ...]:
-    """What a metric must be shown, by name."""
-    return tuple(inspect.signature(metric.scores).parameters)
+    """What a metric must be shown, by name.
+
+    Raises:
+        InputError: it asks for something that there is not.
+    """
+    asked = tuple(inspect.signature(metric.scores).parameters)
+    foreign = [name for name in asked if name not in FIELDS]
+    if foreign:
+        kind = type(metric).__name__
+        known = ", ".join(FIELDS)
+        raise InputError(f"{kind}.scores asks for {', '.join(foreign)}; it may ask for {known}")
+    return asked
+
+
+def scores_by(metric: PictureScore, fields: Mapping[str, Any], number: int) -> dict[str, Tensor]:
+    """(number,) scores by the name of their part ("" for a metric of one), of what it asks for.
+
+    Raises:
+        InputError: the metric does not give one score per picture.
+    """
+    scores = metric.scores(**{name: fields[name] for name in asks_for(metric)})
+    named = scores if isinstance(scores, Mapping) else {"": scores}
+    tensors = {part: torch.as_tensor(values) for part, values in named.items()}
+    for values in tensors.values():
+        if values.shape != (number,):
+            seen = f"{type(metric).__name__}.scores gave {tuple(values.shape)}"
+            raise InputError(f"{seen} for {number} pictures; expected one number for each, (B,)")
+    return tensors
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from anydoor_lab.evaluation.generate import Generate, generate_results
-from anydoor_lab.evaluation.judges import Judges, asks_for
+from anydoor_lab.evaluation.judges import Judges, asks_for, scores_by
 from anydoor_lab.evaluation.pairs import references_of, region_of
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.metrics.background import background_mask
@@ -104,14 +103,11 @@ def _count(
     judges: Judges, numbers: Sequence[int], fields: Mapping[str, Any], singles: Singles
 ) -> None:
     for name, metric in judges.metrics.items():
-        asked = asks_for(metric)
-        if not set(asked) <= set(fields):
+        if not set(asks_for(metric)) <= set(fields):
             continue
-        scores = metric.scores(**{field: fields[field] for field in asked})
-        named = scores if isinstance(scores, Mapping) else {"": scores}
-        for part, values in named.items():
+        for part, values in scores_by(metric, fields, len(numbers)).items():
             key = f"{name}_{part}" if part else name
-            singles[key] |= dict(zip(numbers, torch.as_tensor(values).tolist(), strict=True))
+            singles[key] |= dict(zip(numbers, values.tolist(), strict=True))
 
 
 def background_of(result: Result) -> np.ndarray:

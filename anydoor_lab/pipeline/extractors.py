@@ -27,7 +27,8 @@ def swap_extractor(pipeline: AnyDoorPipeline, source: str | Path, choice: IdChoi
             return False
         loaded: Any = load_extractor(folder, name)
         pipeline.register_modules(id_extractor=loaded.to(pipeline.device))
-    pipeline.id_extractor.register_to_config(tokens=choice.tokens)
+    if "tokens" in pipeline.id_extractor.config:
+        pipeline.id_extractor.register_to_config(tokens=choice.tokens)
     pipeline.register_to_config(remove_background=choice.remove_background)
     return True
 
@@ -43,7 +44,8 @@ def offered(pipeline: AnyDoorPipeline) -> dict[str, IdChoice]:
     if source and is_joint(Path(source)):
         fitting = {name: c for name, c in choices.items() if c.encoder}
     else:
-        shown = (pipeline.id_extractor.config.get("tokens"), pipeline.config.remove_background)
+        tokens = pipeline.id_extractor.config.get("tokens") or "both"
+        shown = (tokens, pipeline.config.remove_background)
         fitting = {
             name: c
             for name, c in choices.items()

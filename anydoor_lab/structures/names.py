@@ -66,6 +66,9 @@ def _folder(module: str) -> Path:
         found = find_spec(module)
     except (ImportError, ValueError):
         found = None
+    places = found.submodule_search_locations if found else None
+    if places:  # a package, with or without __init__.py
+        return Path(next(iter(places)))
     if found is None or not found.origin:
         raise InputError(
             f"{PARTS} names {module!r}, which cannot be imported; install it or add its folder to "
