@@ -86,13 +86,12 @@ def test_a_signal_to_all_of_a_run_saves_the_step_it_is_in(
 
 
 def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
-    process = begin(tmp_path, seconds=3)
+    process = begin(tmp_path, seconds=600)  # the step it is in would take ten minutes
     os.kill(process.pid, signal.SIGTERM)
-    time.sleep(1.2)
+    time.sleep(1.2)  # sooner it counts as the same signal
     os.kill(process.pid, signal.SIGTERM)
-    begun = time.monotonic()
-    process.communicate(timeout=30)
-    assert time.monotonic() - begun < 2.5 and process.returncode == -signal.SIGTERM
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
     assert newest_checkpoint(tmp_path) is None
 
 
