@@ -18,6 +18,8 @@ HELD_OUT_ONE_IN = 10
 """About one family of the other categories in so many is held out as well."""
 LICENCES = ("public domain", "CC0-1.0", "CC-BY-2.0", "CC-BY-4.0", "MIT", "Apache-2.0", "BSD", "OFL")
 """What the pictures of the package may be under; `build.py` and a test refuse anything else."""
+MADE = ("filled", "drawn")
+"""Groups of things that are made here and have no group of Unicode's."""
 _WORDS = ("name", "group", "category", "family")
 
 
@@ -45,10 +47,14 @@ class Thing:
 
     @property
     def caption(self) -> str:
-        """The name in words, with its group: "a red apple, food and drink"."""
-        article = "an" if self.name[:1].lower() in "aeiou" else "a"
-        kind = self.group.replace("-", " and ")
-        return f"{article} {self.name}, {kind}" if kind else f"{article} {self.name}"
+        """The name in words, with the group of what has one: "a red apple, food and drink"."""
+        words = with_article(self.name)
+        return words if self.group in MADE else f"{words}, {self.group.replace('-', ' and ')}"
+
+
+def with_article(name: str) -> str:
+    """A name with "a" or "an" before it."""
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
 
 
 def is_held_out(thing: Thing) -> bool:

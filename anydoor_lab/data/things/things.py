@@ -107,6 +107,14 @@ class Things:
         """Number of entries of this split."""
         return len(self._order)
 
+    @property
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """The groups and the categories that occur in this split: classes for `vgg` and readers."""
+        kinds = [(thing.group, thing.category) for thing in self._things]
+        kinds += [(made, made) for made in catalogue.MADE]
+        groups, categories = (tuple(sorted(set(each))) for each in zip(*kinds, strict=True))
+        return {"group": groups, "category": categories}
+
     def thing(self, index: int) -> Thing:
         """Names and kind of entry `index`.
 
@@ -119,7 +127,7 @@ class Things:
             return self._things[number]
         if number < known + self._filled:
             shape = self._things[(number - known) % known]
-            name = f"photograph in the shape of {shape.name}"
+            name = f"photograph in the shape of {catalogue.with_article(shape.name)}"
             return replace(shape, name=name, group="filled", category="filled", frames=())
         drawn = self._world.attributes(number - known - self._filled)
         name = f"{drawn.colour} {drawn.shape} with the letter {drawn.letter}"
