@@ -16,8 +16,8 @@ from anydoor_lab.data.things import Things
 from anydoor_lab.draws import generator
 from anydoor_lab.metrics.effnet import (
     PACKAGE,
-    EffnetScore,
     EfficientNetLite0,
+    EffnetScore,
     _Conv,
     effnet_judge,
 )
