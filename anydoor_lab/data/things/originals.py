@@ -73,7 +73,7 @@ def _originals(root: Path, rejected: Counter[str]) -> Iterator[Thing]:
     clips = {path.stem: path for path in _assets(root, CLIPS)}
     for thing in catalogue.packaged_things():
         frames: tuple[Frame, ...] = ()
-        if thing.frames and thing.code in clips:
+        if thing.code in clips:
             frames = _frames(clips[thing.code], rejected)
         if thing.code in found:
             yield replace(thing, still=Frame(found[thing.code]), frames=frames)
