@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from hydra import compose, initialize_config_dir
 from torch.nn import functional
 
+from anydoor_lab.configs import conf_dir
 from anydoor_lab.data.photos import Photos
 from anydoor_lab.data.things import Things
 from anydoor_lab.draws import generator
@@ -22,6 +24,8 @@ from anydoor_lab.metrics.effnet import (
     effnet_judge,
 )
 from anydoor_lab.metrics.retrieval import lab_difference, retrieval
+from anydoor_lab.pretrain import pretrain
+from anydoor_lab.pretraining.folders import read_card
 from anydoor_lab.pretraining.things import FeatureAutoencoding, ThingCrops
 
 weighed = pytest.mark.skipif(
@@ -163,3 +167,25 @@ def test_real_features_are_in_the_loss_and_are_not_trained() -> None:
     assert not objective.features.training
     objective.feature_weight = 1.0
     assert float(objective.extra_loss(batch["image"], batch["image"])) < 1e-6
+
+
+def test_the_recipe_for_things_trains_without_a_pool_and_goes_on_where_it_stopped(
+    tmp_path: Path,
+) -> None:
+    settings = (
+        f"out={tmp_path}", "num_scored=24", "part.fit.batch_size=2", "part.fit.warmup_steps=0",
+        "part.network.block_out_channels=[4,4,4,8]", "part.network.norm_num_groups=4",
+        "part.samples.side_px=32", "part.samples.window_px=16", "world.size_px=64",
+        "part.objective._target_=anydoor_lab.pretraining.vae.Autoencoding",
+        "~part.objective.feature_weight", "part.fit.checkpoint_every=2",
+    )  # fmt: skip
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        short, long = (
+            compose("pretrain", overrides=["part=vae_things", *settings, f"part.fit.steps={steps}"])
+            for steps in (2, 4)
+        )
+    card = read_card(pretrain(short))
+    assert card["samples_seen"] == 4 and card["frames"]["entries"] is None
+    assert not (tmp_path / "pool").exists()
+    (tmp_path / "vae_things" / "card.json").unlink()
+    assert read_card(pretrain(long))["samples_seen"] == 8
