@@ -17,7 +17,6 @@ from anydoor_lab.runs.provenance import commit
 from anydoor_lab.structures.errors import InputError
 
 if TYPE_CHECKING:
-    from anydoor_lab.pretraining.frames import FramePool
     from anydoor_lab.training.fit import FitSettings, Progress, TrainingState
 
 
@@ -83,8 +82,11 @@ def pretrain(cfg: DictConfig) -> Path:
     return folder
 
 
-def _filled(cfg: DictConfig, split: str) -> FramePool:
-    """The pool of frames of one split, drawn now unless its file is there."""
+def _filled(cfg: DictConfig, split: str) -> Any:
+    """The pool of frames of one split, drawn now unless its file is there; with `entries: null`
+    the source itself."""
+    if cfg.entries is None:
+        return leaf(cfg.world)(split=split)
     from tqdm import tqdm
 
     from anydoor_lab.pretraining.frames import FramePool
@@ -123,7 +125,7 @@ def _needed(cfg: DictConfig) -> dict[str, Path]:
     }
 
 
-def _samples(cfg: DictConfig, pool: FramePool) -> Any:
+def _samples(cfg: DictConfig, pool: Any) -> Any:
     return leaf(cfg.part.samples)(pool, **_needed(cfg))
 
 
@@ -189,7 +191,8 @@ def _facts(cfg: DictConfig) -> dict[str, Any]:
     """What a card says before training: recipe, seed, commit, hardware."""
     import torch
 
-    shared = {"world": plain(cfg.world), "entries": plain(cfg.entries), "pool_seed": cfg.pool_seed}
+    entries = cfg.entries and plain(cfg.entries)
+    shared = {"world": plain(cfg.world), "entries": entries, "pool_seed": cfg.pool_seed}
     return {
         "part": cfg.part.name,
         "recipe": plain(cfg.part),

@@ -26,6 +26,9 @@ from anydoor_lab.structures.names import (
 from anydoor_lab.structures.rng import rng_for
 
 FROZEN = [
+    "Things",
+    "ThingCrops",
+    "FeatureAutoencoding",
     "AfterSweep",
     "AnyDoorMethod",
     "AnyDoorPipeline",

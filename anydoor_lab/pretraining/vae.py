@@ -94,7 +94,12 @@ class Autoencoding(nn.Module):
         loss = loss + self.gradient_weight * _gradients(weighed)
         loss = loss + self.square_weight * weighed.square().mean()
         loss = loss + self.kl_weight * posterior.kl().mean() / posterior.mean[0].numel()
+        loss = loss + self.extra_loss(restored, image)
         return {"loss": loss, "psnr": 10 * torch.log10(4 / error.detach().square().mean())}
+
+    def extra_loss(self, restored: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+        """What a subclass adds to the loss of `restored` for `image` (B, 3, S, S); here nothing."""
+        return restored.new_zeros(())
 
     @torch.no_grad()
     def finish(self, samples: CropSamples, count: int) -> None:
