@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +13,11 @@ import torch
 from anydoor_lab.conditioning.conditioner import Conditioning
 from anydoor_lab.diffusion.guidance import Prepared, bound_denoiser
 from anydoor_lab.diffusion.presets import named_preset, solver_scheduler
-from anydoor_lab.diffusion.sampler import Denoised, sample_by, sample_ddim, spaced_timesteps
+from anydoor_lab.diffusion.sampler import Steps, sample_by, sample_ddim, spaced_timesteps
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import as_picture
 from anydoor_lab.structures.rng import rng_for
 
@@ -79,7 +81,7 @@ class TensorCore:
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         preset: str = "exact",
-    ) -> Iterator[Denoised]:
+    ) -> Steps:
         """Yield the steps of every prepared pair with its seeds, all in one batch.
 
         Args:
@@ -88,7 +90,7 @@ class TensorCore:
             num_inference_steps, guidance_scale, preset: as in a call.
         """
         chosen = named_preset(preset)
-        guidance = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        guidance = self.guidance(guidance_scale)
         schedule = Schedule.of(self.scheduler)
         timesteps = self.timesteps(num_inference_steps, preset)
         savings = replace(chosen.savings, chunk=self._chunk(len(prepared.tokens)))
@@ -100,6 +102,20 @@ class TensorCore:
         else:
             solver = solver_scheduler(self.scheduler, len(timesteps), noise.device)
             yield from sample_by(solver, denoiser, noise, schedule)
+
+    def guidance(self, guidance_scale: float | None = None) -> float:
+        """The scale that a call with this argument is guided by.
+
+        Raises:
+            ValueError: it is no finite number from 0.
+        """
+        asked = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        number = isinstance(asked, int | float | np.number) and not isinstance(asked, bool)
+        if not number or not math.isfinite(asked) or asked < 0:
+            raise InputError(
+                f"guidance_scale is {asked!r}; expected a finite number from 0 (1 is no guidance)"
+            )
+        return float(asked)
 
     def timesteps(self, num_inference_steps: int | None = None, preset: str = "exact") -> list[int]:
         """The timesteps that a call with these arguments goes through, falling.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -10,7 +11,15 @@ from PIL import Image
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import check_image, is_whole
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import Picture, alpha_of, mask_of, rgb_of
+from anydoor_lab.structures.images import (
+    Picture,
+    alpha_of,
+    has_alpha,
+    mask_of,
+    read_image,
+    read_mask,
+    rgb_of,
+)
 from anydoor_lab.structures.pair import Pair
 
 
@@ -19,18 +28,19 @@ def make_pair(
     scene: Picture,
     reference_mask: Picture | None = None,
     scene_mask: Picture | None = None,
-    box: Box | Sequence[int] | None = None,
+    box: Box | Sequence[int] | np.ndarray | None = None,
 ) -> Pair:
     """The pair of these inputs, as `AnyDoorPipeline.__call__` takes them.
 
     Raises:
         ValueError: not exactly one of scene_mask and box; a box outside the scene; no mask.
-        TypeError: a picture is neither PIL's nor a (H, W, 3) uint8 array.
+        TypeError: a picture is neither PIL's, nor a path, nor a (H, W, 3) uint8 array.
+        FileNotFoundError: there is no file of that path.
     """
     if (scene_mask is None) == (box is None):
         raise InputError("give either scene_mask or box, exactly one of them")
     if reference_mask is None:
-        if not isinstance(reference, Image.Image) or alpha_of(reference) is None:
+        if not _has_alpha(reference):
             raise InputError("the reference has no usable alpha; give reference_mask as well")
         reference_mask = reference
     canvas = _rgb("scene", scene)
@@ -42,16 +52,18 @@ def make_pair(
     return Pair(_rgb("reference", reference), _mask(reference_mask), canvas, region)
 
 
-def checked_box(box: Box | Sequence[int] | None, height: int, width: int) -> Box:
+def checked_box(box: Box | Sequence[int] | np.ndarray | None, height: int, width: int) -> Box:
     """A `Box` from itself or from [y1, x1, y2, x2], inside a picture of this size.
 
     Raises:
         ValueError: not four numbers, inverted, or not inside the picture.
     """
     if not isinstance(box, Box):
-        if not isinstance(box, Sequence) or len(box) != 4 or not all(map(is_whole, box)):
+        numbers = box.tolist() if isinstance(box, np.ndarray) else box
+        four = isinstance(numbers, Sequence) and len(numbers) == 4
+        if not four or not all(map(is_whole, numbers)):
             raise InputError(f"box is {box}; expected four whole pixel numbers [y1, x1, y2, x2]")
-        y1, x1, y2, x2 = (int(value) for value in box)
+        y1, x1, y2, x2 = (int(value) for value in numbers)
         box = Box(y1, y2, x1, x2)
     if box.y1 < 0 or box.x1 < 0 or box.y2 > height or box.x2 > width:
         raise InputError(
@@ -61,7 +73,15 @@ def checked_box(box: Box | Sequence[int] | None, height: int, width: int) -> Box
     return box
 
 
+def _has_alpha(picture: Picture) -> bool:
+    if isinstance(picture, str | Path):
+        return has_alpha(picture)
+    return isinstance(picture, Image.Image) and alpha_of(picture) is not None
+
+
 def _rgb(name: str, picture: Picture) -> np.ndarray:
+    if isinstance(picture, str | Path):
+        return read_image(picture)
     if isinstance(picture, Image.Image):
         return rgb_of(picture)
     check_image(name, picture)
@@ -69,6 +89,8 @@ def _rgb(name: str, picture: Picture) -> np.ndarray:
 
 
 def _mask(mask: Picture | None) -> np.ndarray:
+    if isinstance(mask, str | Path):
+        return read_mask(mask)
     if isinstance(mask, Image.Image):
         return mask_of(mask)
     return np.asarray(mask)

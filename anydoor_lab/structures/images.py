@@ -18,8 +18,8 @@ MAX_PIXELS = 100_000_000
 """Pictures larger than this (width x height) are refused from their header."""
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
-Picture = np.ndarray | Image.Image
-"""A picture as users hand it over: (H, W, 3) uint8 RGB, or PIL's."""
+Picture = np.ndarray | Image.Image | str | Path
+"""A picture as users hand it over: (H, W, 3) uint8 RGB, PIL's, or the path of a file."""
 _Decoded = TypeVar("_Decoded")
 
 
