@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class AdapterFiles(LoraBaseMixin):
     `adapted` names."""
 
     model: Any
+    _scalings: dict[Any, dict[str, float]] = {}
 
     @property
     def _lora_loadable_modules(self) -> list[str]:
@@ -73,14 +75,61 @@ class AdapterFiles(LoraBaseMixin):
     def fuse_lora(
         self, components: list[str] | None = None, lora_scale: float = 1.0, **settings: Any
     ) -> None:
-        """As diffusers': add the active adapters to the weights, of all networks by default."""
+        """As diffusers': add the active adapters to the weights, of all networks by default.
+
+        Raises:
+            RuntimeError: some are fused already, and could not be taken out with another scale.
+        """
+        if lora_scale != 1.0:
+            self._need_unfused("fuse_lora with another lora_scale")
         chosen = self._lora_loadable_modules if components is None else components
+        now = {layer: dict(layer.scaling) for layer in self._layers(chosen)}
+        self._scalings = now | self._scalings
         super().fuse_lora(chosen, lora_scale, **settings)
 
     def unfuse_lora(self, components: list[str] | None = None, **settings: Any) -> None:
-        """As diffusers': take them out of the weights again, of all networks by default."""
+        """As diffusers': take them out of the weights again, of all networks by default; they act
+        as strongly as before `fuse_lora`."""
         chosen = self._lora_loadable_modules if components is None else components
         super().unfuse_lora(chosen, **settings)
+        for layer in self._layers(chosen):
+            layer.scaling.update(self._scalings.pop(layer, {}))
+
+    def set_adapters(self, adapter_names: list[str] | str, adapter_weights: Any = None) -> None:
+        """As diffusers': use these adapters, so strongly.
+
+        Raises:
+            ValueError: there is none of such a name.
+            RuntimeError: some are fused, which would hide this.
+        """
+        self._need_unfused("set_adapters")
+        super().set_adapters(adapter_names, adapter_weights)
+
+    def delete_adapters(self, adapter_names: list[str] | str) -> None:
+        """As diffusers': take these adapters away; with the last one the networks are plain again.
+
+        Raises:
+            ValueError: there is none of such a name.
+        """
+        names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
+        there = {name for several in self.get_list_adapters().values() for name in several}
+        if unknown := [name for name in names if name not in there]:
+            raise InputError(f"there is no adapter {unknown[0]!r}; there are {sorted(there)}")
+        super().delete_adapters(names)
+        for network in (getattr(self, name) for name in self._lora_loadable_modules):
+            if not getattr(network, "peft_config", None):
+                network.unload_lora()
+
+    def _layers(self, components: list[str]) -> Iterator[Any]:
+        """The layers of these networks that have adapters."""
+        from peft.tuners.tuners_utils import BaseTunerLayer
+
+        parts = (part for name in components for part in getattr(self, name, nn.Module()).modules())
+        return (part for part in parts if isinstance(part, BaseTunerLayer))
+
+    def _need_unfused(self, call: str) -> None:
+        if any(layer.merged_adapters for layer in self._layers(self._lora_loadable_modules)):
+            raise RunError(f"there are fused adapters; unfuse_lora() before {call}")
 
     def enable_lora_hotswap(self, **_: Any) -> None:
         """Refused with RuntimeError: adapters are not exchanged in place here."""

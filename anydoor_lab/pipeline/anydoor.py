@@ -121,6 +121,18 @@ class AnyDoorPipeline(AdapterFiles, TensorCore, DiffusionPipeline):
         public = {name: ("anydoor_lab", kind) for name, kind in kinds.items() if kind in HOMES}
         self.register_to_config(**public)
 
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **changes: Any) -> AnyDoorPipeline:
+        """As diffusers': another pipeline of the same networks, with other settings or components.
+
+        ID extractors are handed on whatever their class, which diffusers would compare with the
+        protocol's name.
+        """
+        expected = cls._get_signature_keys(cls)[0]
+        parts = {n: part for n, part in pipeline.components.items() if n in expected}
+        made: AnyDoorPipeline = super().from_pipe(pipeline, **(parts | changes))
+        return made
+
     def conditioner(
         self, collage: str | Collage | None = None
     ) -> Conditioner | OfficialConditioner:

@@ -17,7 +17,7 @@ from anydoor_lab.diffusion.sampler import Steps, sample_by, sample_ddim, spaced_
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
-from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.structures.images import as_picture
 from anydoor_lab.structures.rng import rng_for
 
@@ -55,7 +55,7 @@ class TensorCore:
 
         Keep it to try other seeds, steps or guidance on the same pairs.
         """
-        place = {"device": self._execution_device, "dtype": self.unet.dtype}
+        place: dict[str, Any] = {"device": self._execution_device, "dtype": self._precision()}
         read = {"id_image", *self.model.inputs}.intersection(*(one.inputs for one in shown))
         arrays = {name: np.stack([one.inputs[name] for one in shown]) for name in read}
         inputs = {name: torch.from_numpy(array).to(**place) for name, array in arrays.items()}
@@ -64,6 +64,19 @@ class TensorCore:
         return Prepared(
             tokens, unconditional, self.model.hints(inputs), shown[0].placement.resolution
         )
+
+    def _precision(self) -> torch.dtype:
+        """What the networks beside the VAE compute in; RuntimeError unless they agree."""
+        parts = {"unet": self.unet, **self.model.branches, "id_extractor": self.id_extractor}
+        kinds = {name: getattr(part, "dtype", self.unet.dtype) for name, part in parts.items()}
+        if len(set(kinds.values())) > 1:
+            seen = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+            raise RunError(
+                f"the networks are of several precisions ({seen}); bring all but the VAE to one, "
+                "e.g. by pipeline.to(torch.float32)"
+            )
+        dtype: torch.dtype = self.unet.dtype
+        return dtype
 
     def _unconditional(self, id_image: torch.Tensor) -> torch.Tensor:
         """(1, N, D) tokens of an all-zero image; the encoder sees it once, as it is frozen."""

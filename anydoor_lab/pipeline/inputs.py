@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -59,7 +60,7 @@ def checked_box(box: Box | Sequence[int] | np.ndarray | None, height: int, width
         ValueError: not four numbers, inverted, or not inside the picture.
     """
     if not isinstance(box, Box):
-        numbers = box.tolist() if isinstance(box, np.ndarray) else box
+        numbers: Any = box.tolist() if isinstance(box, np.ndarray) else box
         four = isinstance(numbers, Sequence) and len(numbers) == 4
         if not four or not all(map(is_whole, numbers)):
             raise InputError(f"box is {box}; expected four whole pixel numbers [y1, x1, y2, x2]")
