@@ -215,6 +215,7 @@ def _joint_pipeline(folder: Path) -> AnyDoorPipeline:
 
 
 def _run_pipeline(folder: Path) -> AnyDoorPipeline:
+    from anydoor_lab.models.finite import check_tensors
     from anydoor_lab.runs.folder import Run, read_config
     from anydoor_lab.training.checkpoint import load_named, newest_checkpoint
     from anydoor_lab.training.precision import round_frozen
@@ -230,6 +231,7 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
     check_frozen(model, checkpoint)
     trained = {f"model.{n}": p for n, p in model.named_parameters() if p.requires_grad}
     load_named(trained, checkpoint.tensors["ema"], str(checkpoint.path))
+    check_tensors(f"checkpoint {checkpoint.path}", trained.items())
     return pipeline
 
 
