@@ -106,10 +106,8 @@ def test_a_generator_gives_seeds_and_goes_on() -> None:
 def test_seeds_count_up_from_the_one_given() -> None:
     assert proposal_seeds(1) == [0]
     assert proposal_seeds(3, 5) == [5, 6, 7]
-    assert (
-        proposal_seeds(2, np.int64(5)) == [5, 6]
+    assert proposal_seeds(2, np.int64(5)) == [5, 6]
     assert type(proposal_seeds(1, np.uint8(5))[0]) is int
-    )
     assert proposal_seeds(2, 2**64 - 2) == [2**64 - 2, 2**64 - 1]
 
 
