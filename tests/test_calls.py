@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.pipeline.seeds import proposal_seeds
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import write_png
-from test_pipeline import OBJECT, REFERENCE, picture
+from test_pipeline import OBJECT, REFERENCE, disc, picture
 
 SCENE, BOX = picture(80, 70), [10, 20, 50, 60]
 
@@ -87,6 +88,81 @@ def test_a_box_is_any_four_whole_numbers(
     pipeline: AnyDoorPipeline, expected: np.ndarray, box: Any
 ) -> None:
     assert np.array_equal(call(pipeline, box=box).images[0], expected)
+
+
+@pytest.mark.parametrize(("where", "default"), [("scene_mask", "mask"), ("box", "box")])
+def test_a_mask_stands_for_its_outline_and_a_box_for_itself(
+    pipeline: AnyDoorPipeline, where: str, default: str
+) -> None:
+    region = disc(80, 70, 0.3)
+    given = {"box": None, "scene_mask": None, where: region if where == "scene_mask" else BOX}
+    own, same = (call(pipeline, **given, shape=shape).conditioning for shape in (None, default))
+    assert np.array_equal(own.shape_mask, same.shape_mask)
+    if where == "scene_mask":
+        other = call(pipeline, **given, shape="box").conditioning
+        assert not np.array_equal(own.shape_mask, other.shape_mask)
+
+
+# settings of the pipeline
+
+
+def test_the_settings_are_the_papers_unless_others_are_given() -> None:
+    parameters = inspect.signature(AnyDoorPipeline.__init__).parameters
+    found = {
+        n: p.default for n, p in parameters.items() if p.default is not inspect.Parameter.empty
+    }
+    assert found == {
+        "resolution": 512,
+        "id_size": 224,
+        "zoom": 2.0,
+        "grow": 1.1,
+        "id_margin": 1.2,
+        "remove_background": True,
+        "collage": "hf",
+        "collage_settings": None,
+        "num_inference_steps": 50,
+        "guidance_scale": 5.0,
+        "preprocessing": "default",
+    }
+
+
+def test_a_collage_has_the_settings_that_stand_under_its_name(pipeline: AnyDoorPipeline) -> None:
+    collages = []
+    for given in (
+        {"shuffle": {"patches": 2}},
+        {"shuffle": {"patches": 5}},
+        {"noise": {"patches": 5}},
+        {},
+    ):
+        other = AnyDoorPipeline.from_pipe(pipeline, collage_settings=given)
+        other.set_progress_bar_config(disable=True)
+        collages.append(call(other, collage="shuffle").conditioning.collage)
+    assert not np.array_equal(collages[0], collages[1])
+    assert np.array_equal(collages[2], collages[3])
+
+
+def test_a_collage_that_draws_follows_the_seed(pipeline: AnyDoorPipeline) -> None:
+    one, same, other = (
+        call(pipeline, collage="noise", seed=seed).conditioning.collage for seed in (1, 1, 2)
+    )
+    assert np.array_equal(one, same) and not np.array_equal(one, other)
+
+
+class Freeing(AnyDoorPipeline):
+    """Counts how often the networks are sent back to where offloading keeps them."""
+
+    freed = 0
+
+    def maybe_free_model_hooks(self) -> None:
+        self.freed += 1
+        super().maybe_free_model_hooks()
+
+
+def test_networks_are_sent_back_after_a_call(pipeline: AnyDoorPipeline) -> None:
+    freeing = Freeing.from_pipe(pipeline)
+    freeing.set_progress_bar_config(disable=True)
+    call(freeing)
+    assert freeing.freed == 1
 
 
 # seeds
