@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import pickle
 from pathlib import Path
@@ -18,6 +19,7 @@ from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.pipeline.seeds import proposal_seeds
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import write_png
+from anydoor_lab.structures.rng import rng_for
 from test_pipeline import OBJECT, REFERENCE, disc, picture
 
 SCENE, BOX = picture(80, 70), [10, 20, 50, 60]
@@ -200,6 +202,41 @@ def test_the_largest_seed_places_a_picture(pipeline: AnyDoorPipeline) -> None:
     assert call(pipeline, seed=2**64 - 1).images[0].shape == SCENE.shape
 
 
+def test_a_seed_is_the_noise_it_always_was(pipeline: AnyDoorPipeline) -> None:
+    noise = pipeline.start_noise(64, [[3, 4]])
+    drawn = rng_for(4, 0, "latents").standard_normal((4, 16, 16), np.float32)
+    assert noise.shape == (2, 4, 16, 16) and np.array_equal(noise[1].numpy(), drawn)
+
+
+# what the steps start from and end with
+
+
+@torch.no_grad()
+def test_without_conditions_means_an_image_of_noughts_to_the_present_extractor(
+    pipeline: AnyDoorPipeline,
+) -> None:
+    shown = [call(pipeline).conditioning]
+    other = copy.copy(pipeline)
+    swapped = copy.deepcopy(pipeline.id_extractor)
+    for parameter in swapped.parameters():
+        parameter.mul_(1.5)
+    nought = torch.zeros(1, 3, 64, 64)
+    assert torch.equal(other.prepare(shown).unconditional, pipeline.id_extractor(nought))
+    other.register_modules(id_extractor=swapped)
+    assert torch.equal(other.prepare(shown).unconditional, swapped(nought))
+
+
+@pytest.mark.parametrize("to_one", [True, False])
+def test_the_last_step_ends_where_the_scheduler_says(
+    pipeline: AnyDoorPipeline, to_one: bool
+) -> None:
+    scheduler = type(pipeline.scheduler).from_config(
+        pipeline.scheduler.config, set_alpha_to_one=to_one
+    )
+    other = AnyDoorPipeline.from_pipe(pipeline, scheduler=scheduler)
+    assert other.last_alpha == (1.0 if to_one else float(scheduler.alphas_cumprod[0]))
+
+
 # what comes back
 
 
@@ -376,6 +413,10 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"box": np.array(7)}, ValueError, "box is 7; expected four whole pixel numbers"),
     ({"box": np.array([1.5, 2, 30, 40])}, ValueError, "expected four whole pixel numbers"),
     ({"box": "1234"}, ValueError, "box is 1234; expected four whole pixel numbers"),
+    ({"box": [-1, 20, 50, 60]}, ValueError, "leaves the scene of 80x70"),
+    ({"box": [10, -1, 50, 60]}, ValueError, "leaves the scene of 80x70"),
+    ({"box": [10, 20, 81, 60]}, ValueError, "leaves the scene of 80x70"),
+    ({"box": [10, 20, 50, 71]}, ValueError, "leaves the scene of 80x70"),
     ({"box": [*BOX, 5]}, ValueError, "expected four whole pixel numbers"),
     ({"callback_on_step_end": 3}, TypeError, "callback_on_step_end is int; expected a function"),
     (
