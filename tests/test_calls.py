@@ -283,6 +283,17 @@ def test_a_callback_that_gives_back_what_it_got_changes_nothing(
             assert np.array_equal(plain, seen)
 
 
+def test_latents_that_come_back_as_they_went_keep_all_their_digits(
+    pipeline: AnyDoorPipeline,
+) -> None:
+    prepared = pipeline.prepare([call(pipeline).conditioning])
+    *_, plain = pipeline.denoise(prepared, [[0]], 9)
+    steps = pipeline.denoise(prepared, [[0]], 9)
+    for denoised in steps:
+        again = steps.send(denoised.x.clone())
+    assert torch.equal(again.x, plain.x)
+
+
 @pytest.mark.parametrize("preset", ["exact", "fast"])
 @pytest.mark.parametrize("step", [0, 1])
 def test_the_next_step_starts_from_the_latents_a_callback_gives_back(

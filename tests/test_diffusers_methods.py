@@ -249,6 +249,7 @@ def fuse(case: Adapted) -> None:
         case.pipe.set_adapters("default", 0.25)
     with pytest.raises(RuntimeError, match="before fuse_lora with another"):
         case.pipe.fuse_lora(lora_scale=0.25)
+    case.pipe.fuse_lora()
     case.pipe.unfuse_lora()
     case.unchanged()
     case.pipe.set_adapters("default", 0.5)
