@@ -210,6 +210,7 @@ def _joint_pipeline(folder: Path) -> AnyDoorPipeline:
 
 
 def _run_pipeline(folder: Path) -> AnyDoorPipeline:
+    from anydoor_lab.models.finite import check_tensors
     from anydoor_lab.runs.folder import Run
     from anydoor_lab.runs.settings import check_config, read_config
     from anydoor_lab.training.checkpoint import load_named, newest_checkpoint
@@ -227,6 +228,7 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
     check_frozen(model, checkpoint)
     trained = {f"model.{n}": p for n, p in model.named_parameters() if p.requires_grad}
     load_named(trained, checkpoint.tensors["ema"], str(checkpoint.path))
+    check_tensors(f"checkpoint {checkpoint.path}", trained.items())
     return pipeline
 
 

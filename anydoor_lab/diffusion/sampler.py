@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from anydoor_lab.diffusion.schedule import Schedule
+from anydoor_lab.structures.checks import is_whole
 from anydoor_lab.structures.errors import InputError
 
 Denoiser = Callable[[torch.Tensor, int], torch.Tensor]
@@ -24,6 +25,11 @@ class Denoised:
     t: int
     x: torch.Tensor
     x0: torch.Tensor
+
+
+Steps = Generator[Denoised, torch.Tensor | None, None]
+"""The steps of a denoising. One that is sent latents (as `x`) answers with the step, now with these
+latents, and goes on from them."""
 
 
 def last(steps: Iterable[Denoised]) -> Denoised:
@@ -46,11 +52,12 @@ def spaced_timesteps(steps: int, total: int = 1000, spacing: str = "trailing") -
     than were asked for (31 instead of 30).
 
     Raises:
-        ValueError: `steps` is not in [1, total] ([1, total) if leading) or `spacing` is unknown.
+        ValueError: `steps` is no whole number in [1, total] ([1, total) if leading) or `spacing`
+            is unknown.
     """
     most = total - (spacing == "leading")  # "plus one" would step over the last timestep
-    if not 1 <= steps <= most:
-        raise InputError(f"steps is {steps}; expected 1 to {most}")
+    if not is_whole(steps) or not 1 <= steps <= most:
+        raise InputError(f"steps is {steps!r}; expected 1 to {most}")
     if spacing == "trailing":
         return [round(total - i * total / steps) - 1 for i in range(steps)]
     if spacing == "leading":
@@ -59,9 +66,7 @@ def spaced_timesteps(steps: int, total: int = 1000, spacing: str = "trailing") -
 
 
 @torch.no_grad()
-def sample_by(
-    scheduler: Any, denoise: Denoiser, x: torch.Tensor, schedule: Schedule
-) -> Iterator[Denoised]:
+def sample_by(scheduler: Any, denoise: Denoiser, x: torch.Tensor, schedule: Schedule) -> Steps:
     """Yield every step of a diffusers scheduler that is set to its timesteps and takes eps.
 
     Whether a step waits for the device is the scheduler's affair: UniPC's corrector solves two
@@ -76,7 +81,7 @@ def sample_by(
         alpha, sigma = schedule.alpha_sigma(t)
         x0 = (x - sigma * eps) / alpha
         x = scheduler.step(eps, t, x).prev_sample
-        yield Denoised(step, t, x, x0)
+        x = yield from _handed_over(Denoised(step, t, x, x0), x.dtype)
 
 
 @torch.no_grad()
@@ -86,7 +91,7 @@ def sample_ddim(
     timesteps: Sequence[int],
     schedule: Schedule,
     last_alpha: float = 1.0,
-) -> Iterator[Denoised]:
+) -> Steps:
     """Yield every step of deterministic DDIM (eta 0) from noise `x` (B, C, h, w).
 
     The steps are float64 where the device has it: a division by alpha_t, 0.005 at the noisy end of
@@ -108,4 +113,19 @@ def sample_ddim(
         now, after = cumprods[step], cumprods[step + 1]
         x0 = (x - (1 - now) ** 0.5 * eps) / now**0.5
         x = after**0.5 * x0 + (1 - after) ** 0.5 * eps
-        yield Denoised(step, t, x.to(given), x0.to(given))
+        x = yield from _handed_over(Denoised(step, t, x, x0), given)
+
+
+def _handed_over(
+    done: Denoised, dtype: torch.dtype
+) -> Generator[Denoised, torch.Tensor | None, torch.Tensor]:
+    """Yield a step in `dtype`, again for all latents sent back; what is to be gone on from.
+
+    Numbers that come back as they went keep the precision they had.
+    """
+    x, x0 = done.x, done.x0.to(dtype)
+    changed = yield Denoised(done.step, done.t, x.to(dtype), x0)
+    while changed is not None:
+        x = torch.where(changed == x.to(dtype), x, changed.to(x))
+        changed = yield Denoised(done.step, done.t, x.to(dtype), x0)
+    return x

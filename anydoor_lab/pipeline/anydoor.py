@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
+import diffusers
 import numpy as np
+import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 
 from anydoor_lab import HOMES
@@ -16,21 +19,32 @@ from anydoor_lab.conditioning.official import PREPROCESSINGS, OfficialConditione
 from anydoor_lab.conditioning.placement import BLENDS, Blend
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
+from anydoor_lab.models.finite import check_finite
 from anydoor_lab.models.idx import clip, dinov2, vgg  # noqa: F401  from_pretrained must know them
 from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.models.lora import AdapterFiles
+from anydoor_lab.pipeline.callbacks import (
+    TENSOR_INPUTS,
+    Callback,
+    check_callback,
+    latents_after,
+)
 from anydoor_lab.pipeline.core import TensorCore
-from anydoor_lab.pipeline.inputs import make_pair
+from anydoor_lab.pipeline.inputs import make_pair, taken
 from anydoor_lab.pipeline.proposals import shown_by_seed
-from anydoor_lab.pipeline.results import AnyDoorPipelineOutput
+from anydoor_lab.pipeline.results import (
+    OUTPUT_TYPES,
+    AnyDoorPipelineOutput,
+    OutputType,
+    finished,
+)
+from anydoor_lab.pipeline.seeds import proposal_seeds
 from anydoor_lab.structures.boxes import Box
-from anydoor_lab.structures.checks import check_choice, check_finite
-from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.images import as_picture
-from anydoor_lab.structures.originals import Picture, original_of
+from anydoor_lab.structures.originals import Picture
 
 SHAPES = ("box", "mask")
-OUTPUT_TYPES = ("pil", "np")
 
 
 class AnyDoorPipeline(AdapterFiles, TensorCore, DiffusionPipeline):
@@ -47,6 +61,8 @@ class AnyDoorPipeline(AdapterFiles, TensorCore, DiffusionPipeline):
             (inference only; the whole crop is then written back with blend="crop").
     """
 
+    _callback_tensor_inputs = list(TENSOR_INPUTS)
+    _interrupt = False
     # the detail extractor takes turns with the UNet at every step: both stay once they are needed
     model_cpu_offload_seq = "id_extractor->unet->vae"
 
@@ -94,11 +110,30 @@ class AnyDoorPipeline(AdapterFiles, TensorCore, DiffusionPipeline):
         )
 
     def register_modules(self, **modules: Any) -> None:
-        """As diffusers', but classes of this package are saved under their public names."""
+        """As diffusers', but classes of this package are saved under their public names.
+
+        Raises:
+            ValueError: a network has weights that are not finite.
+        """
+        for name, module in modules.items():
+            if isinstance(module, torch.nn.Module):
+                check_finite(name, module)
         super().register_modules(**modules)
         kinds = {name: type(module).__name__ for name, module in modules.items() if module}
         public = {name: ("anydoor_lab", kind) for name, kind in kinds.items() if kind in HOMES}
         self.register_to_config(**public)
+
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **changes: Any) -> AnyDoorPipeline:
+        """As diffusers': another pipeline of the same networks, with other settings or components.
+
+        ID extractors are handed on whatever their class, which diffusers would compare with the
+        protocol's name.
+        """
+        expected = cls._get_signature_keys(cls)[0]
+        parts = {n: part for n, part in pipeline.components.items() if n in expected}
+        made: AnyDoorPipeline = super().from_pipe(pipeline, **(parts | changes))
+        return made
 
     def conditioner(
         self, collage: str | Collage | None = None
@@ -120,77 +155,101 @@ class AnyDoorPipeline(AdapterFiles, TensorCore, DiffusionPipeline):
             return OfficialConditioner(**settings, collage=other)
         return Conditioner(**settings, collage=partial(named_collage(chosen), **own))
 
+    @property
+    def interrupt(self) -> bool:
+        """Whether the running call is to end after its present step; a callback may set it."""
+        return self._interrupt
+
+    @interrupt.setter
+    def interrupt(self, value: bool) -> None:
+        self._interrupt = value
+
     def __call__(
         self,
-        reference: Picture,
-        scene: Picture,
-        reference_mask: Picture | None = None,
-        scene_mask: Picture | None = None,
-        box: Box | Sequence[int] | None = None,
+        reference: Picture | str | Path,
+        scene: Picture | str | Path,
+        reference_mask: Picture | str | Path | None = None,
+        scene_mask: Picture | str | Path | None = None,
+        box: Box | Sequence[int] | np.ndarray | None = None,
         num_proposals: int = 1,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         collage: str | Collage | None = None,
         shape: Shape | None = None,
         blend: Blend = "box",
         preset: str = "exact",
-        output_type: Literal["pil", "np"] = "pil",
-        callback_on_step_end: Callable[[Any, int, int, dict[str, Any]], dict[str, Any]]
-        | None = None,
-    ) -> AnyDoorPipelineOutput:
-        """The scene with the object in it, once per proposal.
+        output_type: OutputType = "pil",
+        callback_on_step_end: Callback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = TENSOR_INPUTS,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """The scene with the object in it, once per proposal, as `AnyDoorPipelineOutput`.
 
         Args:
-            reference: the object's photo, any size; PIL (RGBA gives the mask) or (H, W, 3) uint8.
+            reference: the object's photo, any size; PIL or a file's path (RGBA gives the mask), or
+                (H, W, 3) uint8.
             scene: the picture to place into, any size.
             reference_mask: where the object is; not needed for an RGBA reference.
             scene_mask: the region asked for, or
-            box: [y1, x1, y2, x2] in pixels of the scene (or a `Box`).
+            box: [y1, x1, y2, x2] in pixels of the scene (numbers, an array, or a `Box`).
             num_proposals: results, from the seeds `seed`, `seed` + 1 ...
             num_inference_steps: DDIM steps.
-            guidance_scale: of classifier-free guidance; 1 is none.
+            guidance_scale: of classifier-free guidance, from 0; 1 is none.
             seed: of the starting noise and of what a collage draws, independent of device and
-                batch.
+                batch, below 2^64; 0 by default.
             collage: another collage than the weights' own.
             shape: hand on the region's `box` or its `mask` (outline); default: `mask` for a
                 scene_mask, else `box`.
             blend: what is written back: the region's `box`, its `mask`, or the whole `crop`.
             preset: `exact`, or the approximate `fast` and `draft` (`diffusion.presets`).
-            output_type: `pil`, which keeps the scene's alpha, colour profile and resolution, or
-                `np`, in sRGB.
-            callback_on_step_end: (pipeline, step, t, {"latents": ...}) as in diffusers; what it
-                returns is not read.
+            output_type: `pil`, which keeps the scene's alpha, colour profile and resolution, `np`
+                or `pt`, see `results.finished`.
+            callback_on_step_end: (pipeline, step, t, {"latents": ...}) as in diffusers: the next
+                step starts from the latents it returns. `pipeline.interrupt = True` in it makes
+                its step the last.
+            callback_on_step_end_tensor_inputs: what it is given: `latents` or nothing.
+            generator: instead of `seed`: seeds are drawn from it (one for each proposal, or one of
+                each of a list), so that a second call goes on.
+            return_dict: False gives the plain tuple (images, crops, conditioning).
 
         Raises:
-            ValueError, TypeError, UnusablePair: inputs that do not fit together.
+            ValueError, TypeError, UnusablePair, FileNotFoundError: inputs that do not fit.
             RuntimeError: the networks' output is not finite.
         """
-        original = original_of(scene, "scene")
+        original = taken("scene", scene)
         pair = make_pair(reference, original.rgb, reference_mask, scene_mask, box)
         original.check_visible(pair.scene_mask)
         shape = shape or ("box" if scene_mask is None else "mask")
         check_choice("shape", shape, SHAPES)
         check_choice("blend", blend, BLENDS)
         check_choice("output_type", output_type, OUTPUT_TYPES)
-        if guidance_scale is not None:
-            check_finite("guidance_scale", guidance_scale)
-        if num_proposals < 1 or seed < 0:
-            raise InputError(
-                f"num_proposals is {num_proposals} and seed {seed}; expected at least 1 and 0"
-            )
-        asked = [[seed + k for k in range(num_proposals)]]
+        named = check_callback(callback_on_step_end, callback_on_step_end_tensor_inputs)
+        guidance = self.guidance(guidance_scale)
+        total = len(self.timesteps(num_inference_steps, preset))
+        asked = [proposal_seeds(num_proposals, seed, generator)]
         shown, seeds = shown_by_seed(self.conditioner(collage), [pair], asked, shape)
         prepared = self.prepare(shown)
-        steps = self.denoise(prepared, seeds, num_inference_steps, guidance_scale, preset)
-        with self.progress_bar(total=len(self.timesteps(num_inference_steps, preset))) as bar:
+        self._interrupt = False
+        with self.progress_bar(total=total) as bar:
+            steps = self.denoise(prepared, seeds, num_inference_steps, guidance, preset)
             for denoised in steps:
                 if callback_on_step_end is not None:
-                    callback_on_step_end(self, denoised.step, denoised.t, {"latents": denoised.x})
+                    latents = latents_after(callback_on_step_end, self, denoised, named)
+                    denoised = steps.send(latents)  # noqa: PLW2901  the step, now with these
                 bar.update()
+                if self._interrupt:
+                    break
         decoded = self.model.decoded(denoised.x)
         self.maybe_free_model_hooks()
         how = (pair, shown[0].placement, blend, self.config.preprocessing)
-        finish: Any = original.changed_to if output_type == "pil" else np.asarray
-        images = [finish(paste_decoded(picture, *how)) for picture in decoded]
-        return AnyDoorPipelineOutput(images, list(as_picture(decoded)), shown[0])
+        scenes = [paste_decoded(picture, *how) for picture in decoded]
+        output = AnyDoorPipelineOutput(
+            finished(scenes, output_type, original), list(as_picture(decoded)), shown[0]
+        )
+        return output if return_dict else output.to_tuple()
+
+
+# `DiffusionPipeline.from_pretrained` looks a saved pipeline's class up among diffusers' own
+diffusers.AnyDoorPipeline = AnyDoorPipeline

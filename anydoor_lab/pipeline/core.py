@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,11 @@ import torch
 from anydoor_lab.conditioning.conditioner import Conditioning
 from anydoor_lab.diffusion.guidance import Prepared, bound_denoiser
 from anydoor_lab.diffusion.presets import named_preset, solver_scheduler
-from anydoor_lab.diffusion.sampler import Denoised, sample_by, sample_ddim, spaced_timesteps
+from anydoor_lab.diffusion.sampler import Steps, sample_by, sample_ddim, spaced_timesteps
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
-from anydoor_lab.structures.checks import check_finite
+from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.structures.images import as_picture
 from anydoor_lab.structures.rng import rng_for
 
@@ -54,7 +55,7 @@ class TensorCore:
 
         Keep it to try other seeds, steps or guidance on the same pairs.
         """
-        place = {"device": self._execution_device, "dtype": self.unet.dtype}
+        place: dict[str, Any] = {"device": self._execution_device, "dtype": self._precision()}
         read = {"id_image", *self.model.inputs}.intersection(*(one.inputs for one in shown))
         arrays = {name: np.stack([one.inputs[name] for one in shown]) for name in read}
         inputs = {name: torch.from_numpy(array).to(**place) for name, array in arrays.items()}
@@ -63,6 +64,19 @@ class TensorCore:
         return Prepared(
             tokens, unconditional, self.model.hints(inputs), shown[0].placement.resolution
         )
+
+    def _precision(self) -> torch.dtype:
+        """What the networks beside the VAE compute in; RuntimeError unless they agree."""
+        parts = {"unet": self.unet, **self.model.branches, "id_extractor": self.id_extractor}
+        kinds = {name: getattr(part, "dtype", self.unet.dtype) for name, part in parts.items()}
+        if len(set(kinds.values())) > 1:
+            seen = ", ".join(f"{name} {kind}" for name, kind in kinds.items())
+            raise RunError(
+                f"the networks are of several precisions ({seen}); bring all but the VAE to one, "
+                "e.g. by pipeline.to(torch.float32)"
+            )
+        dtype: torch.dtype = self.unet.dtype
+        return dtype
 
     def _unconditional(self, id_image: torch.Tensor) -> torch.Tensor:
         """(1, N, D) tokens of an all-zero image; the encoder sees it once, as it is frozen."""
@@ -80,7 +94,7 @@ class TensorCore:
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         preset: str = "exact",
-    ) -> Iterator[Denoised]:
+    ) -> Steps:
         """Yield the steps of every prepared pair with its seeds, all in one batch.
 
         Args:
@@ -92,8 +106,7 @@ class TensorCore:
             ValueError: the guidance is not finite, the preset or the number of steps not possible.
         """
         chosen = named_preset(preset)
-        guidance = self.config.guidance_scale if guidance_scale is None else guidance_scale
-        check_finite("guidance_scale", guidance)
+        guidance = self.guidance(guidance_scale)
         schedule = Schedule.of(self.scheduler)
         timesteps = self.timesteps(num_inference_steps, preset)
         savings = replace(chosen.savings, chunk=self._chunk(len(prepared.tokens)))
@@ -105,6 +118,20 @@ class TensorCore:
         else:
             solver = solver_scheduler(self.scheduler, len(timesteps), noise.device)
             yield from sample_by(solver, denoiser, noise, schedule)
+
+    def guidance(self, guidance_scale: float | None = None) -> float:
+        """The scale that a call with this argument is guided by.
+
+        Raises:
+            ValueError: it is no finite number from 0.
+        """
+        asked = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        number = isinstance(asked, int | float | np.number) and not isinstance(asked, bool)
+        if not number or not math.isfinite(asked) or asked < 0:
+            raise InputError(
+                f"guidance_scale is {asked!r}; expected a finite number from 0 (1 is no guidance)"
+            )
+        return float(asked)
 
     def timesteps(self, num_inference_steps: int | None = None, preset: str = "exact") -> list[int]:
         """The timesteps that a call with these arguments goes through, falling.

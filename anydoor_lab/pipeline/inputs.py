@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -10,28 +12,30 @@ from PIL import Image
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import is_whole
 from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.images import read_mask, read_original
 from anydoor_lab.structures.masks import mask_of
-from anydoor_lab.structures.originals import Picture, original_of
+from anydoor_lab.structures.originals import Original, Picture, original_of
 from anydoor_lab.structures.pair import Pair
 
 
 def make_pair(
-    reference: Picture,
-    scene: Picture,
-    reference_mask: Picture | None = None,
-    scene_mask: Picture | None = None,
-    box: Box | Sequence[int] | None = None,
+    reference: Picture | str | Path,
+    scene: Picture | str | Path,
+    reference_mask: Picture | str | Path | None = None,
+    scene_mask: Picture | str | Path | None = None,
+    box: Box | Sequence[int] | np.ndarray | None = None,
 ) -> Pair:
     """The pair of these inputs, as `AnyDoorPipeline.__call__` takes them.
 
     Raises:
         ValueError: not exactly one of scene_mask and box; a box outside the scene; no mask; a
             picture that cannot be read, or not for certain.
-        TypeError: a picture is neither PIL's nor a (H, W, 3) uint8 array.
+        TypeError: a picture is neither PIL's, nor a path, nor a (H, W, 3) uint8 array.
+        FileNotFoundError: there is no file of that path.
     """
     if (scene_mask is None) == (box is None):
         raise InputError("give either scene_mask or box, exactly one of them")
-    object_photo, canvas = original_of(reference, "reference"), original_of(scene, "scene").rgb
+    object_photo, canvas = taken("reference", reference), taken("scene", scene).rgb
     if reference_mask is not None:
         object_mask = _mask(reference_mask)
     elif object_photo.alpha is not None:
@@ -46,16 +50,18 @@ def make_pair(
     return Pair(object_photo.rgb, object_mask, canvas, region)
 
 
-def checked_box(box: Box | Sequence[int] | None, height: int, width: int) -> Box:
+def checked_box(box: Box | Sequence[int] | np.ndarray | None, height: int, width: int) -> Box:
     """A `Box` from itself or from [y1, x1, y2, x2], inside a picture of this size.
 
     Raises:
         ValueError: not four numbers, inverted, or not inside the picture.
     """
     if not isinstance(box, Box):
-        if not isinstance(box, Sequence) or len(box) != 4 or not all(map(is_whole, box)):
+        numbers: Any = box.tolist() if isinstance(box, np.ndarray) else box
+        four = isinstance(numbers, Sequence) and len(numbers) == 4
+        if not four or not all(map(is_whole, numbers)):
             raise InputError(f"box is {box}; expected four whole pixel numbers [y1, x1, y2, x2]")
-        y1, x1, y2, x2 = (int(value) for value in box)
+        y1, x1, y2, x2 = (int(value) for value in numbers)
         box = Box(y1, y2, x1, x2)
     if box.y1 < 0 or box.x1 < 0 or box.y2 > height or box.x2 > width:
         raise InputError(
@@ -65,7 +71,17 @@ def checked_box(box: Box | Sequence[int] | None, height: int, width: int) -> Box
     return box
 
 
-def _mask(mask: Picture | None) -> np.ndarray:
+def taken(name: str, picture: Picture | str | Path) -> Original:
+    """The original of a picture that is handed over, or of the file of this path.
+
+    Raises: as `make_pair`.
+    """
+    return read_original(picture) if isinstance(picture, str | Path) else original_of(picture, name)
+
+
+def _mask(mask: Picture | str | Path | None) -> np.ndarray:
+    if isinstance(mask, str | Path):
+        return read_mask(mask)
     if isinstance(mask, Image.Image):
         return mask_of(mask)
     return np.asarray(mask)

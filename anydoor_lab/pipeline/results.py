@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import torch
+from diffusers.utils import BaseOutput
 
 from anydoor_lab.conditioning.conditioner import Conditioning
+from anydoor_lab.structures.originals import Original
 from anydoor_lab.structures.pair import Pair
 
 
@@ -28,12 +31,16 @@ class Result:
     crop: np.ndarray | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AnyDoorPipelineOutput:
-    """What placing an object gives back.
+OUTPUT_TYPES = ("pil", "np", "pt")
+OutputType = Literal["pil", "np", "pt"]
+
+
+@dataclass(eq=False)
+class AnyDoorPipelineOutput(BaseOutput):
+    """What placing an object gives back; `output["images"]` and `output[0]` find them as well.
 
     Args:
-        images: one scene (H, W, 3) uint8 or PIL picture per proposal.
+        images: one scene per proposal, as `finished` gives them.
         crops: the generated crops, (R, R, 3) uint8 each.
         conditioning: what the model was shown for the first proposal.
     """
@@ -41,3 +48,14 @@ class AnyDoorPipelineOutput:
     images: list[Any]
     crops: list[np.ndarray]
     conditioning: Conditioning
+
+
+def finished(scenes: list[np.ndarray], output_type: OutputType, original: Original) -> Any:
+    """`scenes` (H, W, 3) uint8 as asked for: a list of PIL pictures (`pil`), which keep what the
+    original scene had, or of the arrays themselves (`np`), or a tensor (B, 3, H, W) float32 in
+    [0, 1] (`pt`)."""
+    if output_type == "pil":
+        return [original.changed_to(scene) for scene in scenes]
+    if output_type == "np":
+        return scenes
+    return torch.from_numpy(np.stack(scenes)).permute(0, 3, 1, 2).float() / 255

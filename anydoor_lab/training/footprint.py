@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from anydoor_lab.models.anydoor import AnyDoor
-from anydoor_lab.models.lora import ADAPTED
+from anydoor_lab.models.lora import adapted
 
 
 class _Attention(torch.autograd.Function):
@@ -150,7 +150,7 @@ def _meta_copy(model: AnyDoor) -> AnyDoor:
             {n: type(branch).from_config(branch.config) for n, branch in model.branches.items()},
             encoder,
         )
-    for name in ADAPTED:
+    for name in adapted(model):
         for config in getattr(getattr(model, name), "peft_config", {}).values():
             getattr(whole, name).add_adapter(config)
     wanted = {name for name, p in model.named_parameters() if p.requires_grad}
