@@ -18,7 +18,7 @@ from PIL import Image
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.pipeline.seeds import proposal_seeds
 from anydoor_lab.structures.boxes import Box
-from anydoor_lab.structures.images import write_png
+from anydoor_lab.structures.images import write_image
 from anydoor_lab.structures.rng import rng_for
 from test_pipeline import OBJECT, REFERENCE, disc, picture
 
@@ -51,16 +51,18 @@ def test_pictures_are_given_by_their_paths(
     pixels = {"reference": REFERENCE, "scene": SCENE, "reference_mask": OBJECT}
     paths = {name: as_path(tmp_path / f"{name}.png") for name in pixels}
     for name, path in paths.items():
-        write_png(path, pixels[name].astype(np.uint8) * (255 if pixels[name].ndim == 2 else 1))
+        write_image(path, pixels[name].astype(np.uint8) * (255 if pixels[name].ndim == 2 else 1))
     assert np.array_equal(call(pipeline, **paths).images[0], expected)
-    write_png(tmp_path / "cut_out.png", with_alpha())
+    write_image(tmp_path / "cut_out.png", with_alpha())
     cut_out = {"reference": as_path(tmp_path / "cut_out.png"), "reference_mask": None}
-    assert np.array_equal(call(pipeline, **cut_out).images[0], expected)
+    opened = {"reference": Image.fromarray(with_alpha()), "reference_mask": None}
+    by_path, by_picture = (call(pipeline, **given).images[0] for given in (cut_out, opened))
+    assert np.array_equal(by_path, by_picture)
 
 
 def test_a_scene_mask_is_given_by_its_path(pipeline: AnyDoorPipeline, tmp_path: Path) -> None:
     region = Box(10, 50, 20, 60).mask(80, 70)
-    write_png(tmp_path / "where.png", region.astype(np.uint8) * 255)
+    write_image(tmp_path / "where.png", region.astype(np.uint8) * 255)
     by_path, by_array = (
         call(pipeline, box=None, scene_mask=mask).images[0]
         for mask in (str(tmp_path / "where.png"), region)
@@ -71,7 +73,7 @@ def test_a_scene_mask_is_given_by_its_path(pipeline: AnyDoorPipeline, tmp_path: 
 def test_a_path_without_alpha_does_not_say_where_the_object_is(
     pipeline: AnyDoorPipeline, tmp_path: Path
 ) -> None:
-    write_png(tmp_path / "photo.png", REFERENCE)
+    write_image(tmp_path / "photo.png", REFERENCE)
     with pytest.raises(ValueError, match="give reference_mask"):
         call(pipeline, reference=tmp_path / "photo.png", reference_mask=None)
 

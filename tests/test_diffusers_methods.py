@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 import anydoor_lab
 from anydoor_lab.models.lora import add_adapters
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
-from anydoor_lab.structures.images import write_png
+from anydoor_lab.structures.images import write_image
 from small import move_zero_convolutions, small_pipeline
 from test_branches import PosedPipeline, PoseExtractor, latents, shown
 
@@ -491,8 +491,8 @@ def test_diffusers_itself_loads_a_saved_folder(plain: Plain) -> None:
     reference, scene, out = (plain.folder / name for name in ("object.png", "scene.png", "out.png"))
     pixels = rng.integers(0, 255, (48, 48, 4)).astype(np.uint8)
     pixels[..., 3] = np.where(np.arange(48) < 30, 255, 0)
-    write_png(reference, pixels)
-    write_png(scene, rng.integers(0, 255, (48, 48, 3)).astype(np.uint8))
+    write_image(reference, pixels)
+    write_image(scene, rng.integers(0, 255, (48, 48, 3)).astype(np.uint8))
     plain.pipe.save_pretrained(plain.folder / "saved")
     call = [sys.executable, "-c", BY_DIFFUSERS, plain.folder / "saved", reference, scene, out]
     root = Path(anydoor_lab.__file__).parents[1]
