@@ -19,7 +19,10 @@ from anydoor_lab.structures.errors import InputError
 @door("compare")
 def main(cfg: DictConfig) -> None:
     """Compare the scores of all finished runs below a folder."""
-    compare(Path(cfg.runs))
+    folder = Path(cfg.runs)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"runs is {folder}, which is no folder; give a sweep's folder")
+    compare(folder)
 
 
 def compare(folder: Path) -> None:

@@ -9,22 +9,25 @@ from omegaconf import DictConfig
 
 from anydoor_lab.config.door import door
 from anydoor_lab.structures.checks import check_choice
+from anydoor_lab.structures.files import check_writable
 
 
 @door("export")
 def main(cfg: DictConfig) -> None:
     """Write a run's averaged weights as one folder that `AnyDoorPipeline.from_pretrained` loads,
     or only its LoRA adapters."""
-    import torch
-
-    from anydoor_lab.config import pipelines
-    from anydoor_lab.models.lora import merge_adapters
-
     out = Path(cfg.out)
     check_choice("precision", cfg.precision, ("fp16", "fp32"))
     check_choice("layout", cfg.layout, ("pipeline", "lora"))
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another out=")
+    check_writable(out)
+
+    import torch
+
+    from anydoor_lab.config import pipelines
+    from anydoor_lab.models.lora import merge_adapters
+
     pipeline = pipelines.load_pipeline(cfg.run)
     dtype = torch.float16 if cfg.precision == "fp16" else torch.float32
     part = out.with_name(f".{out.name}.part")

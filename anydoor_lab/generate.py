@@ -9,7 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.door import door
 from anydoor_lab.pipeline.inputs import checked_box
+from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.files import check_writable
 from anydoor_lab.structures.images import has_alpha, read_image, read_mask, write_png
 from anydoor_lab.structures.pair import Pair
 
@@ -20,7 +22,9 @@ def main(cfg: DictConfig) -> None:
     outputs = output_paths(Path(cfg.out), cfg.num_proposals)
     if not cfg.overwrite:
         refuse_existing(outputs)
+    check_writable(outputs[0])
     pair = read_pair(cfg)
+    say_what_is_done(pair, cfg)
 
     from anydoor_lab.config import pipelines
     from anydoor_lab.diffusion.presets import PRESETS
@@ -33,6 +37,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.lora:
         pipeline.load_lora_weights(cfg.lora)
     pipeline = pipelines.place(pipeline, cfg.device)
+    print(f"device   {pipeline.device.type}", flush=True)
     names = ("num_proposals", "num_inference_steps", "guidance_scale", "seed", "blend", "preset")
     placed = pipeline(
         pair.reference,
@@ -50,6 +55,18 @@ def main(cfg: DictConfig) -> None:
     for path, image in zip(outputs, placed.images, strict=True):
         write_png(path, image)
         print(f"picture  {path}")
+
+
+def say_what_is_done(pair: Pair, cfg: DictConfig) -> None:
+    """Print, before anything takes time, with which weights which part of the scene is edited."""
+    region, (height, width) = Box.around(pair.scene_mask), pair.scene.shape[:2]
+    tuned = f" with {cfg.lora}" if cfg.lora else ""
+    print(f"weights  {cfg.run or 'the embedded tiny network'}{tuned}")
+    print(
+        f"edit     [{region.y1}, {region.x1}, {region.y2}, {region.x2}] "
+        f"({region.height}x{region.width} of {height}x{width} pixels)",
+        flush=True,
+    )
 
 
 def read_pair(cfg: DictConfig) -> Pair:

@@ -40,7 +40,7 @@ def build_pipeline(cfg: DictConfig) -> AnyDoorPipeline:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
     from anydoor_lab.models.detail import DetailExtractor
-    from anydoor_lab.models.sources import obtain
+    from anydoor_lab.models.sources import obtain, reading
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
     silence_libraries()
@@ -55,20 +55,23 @@ def build_pipeline(cfg: DictConfig) -> AnyDoorPipeline:
     model = plain(cfg.model)
     base = obtain(model["base"], ("unet", "scheduler"), "model.base")
     vae = obtain(model["vae"], (model["vae_subfolder"] or "",), "model.vae")
-    check_base(base, model["expects"])
-    unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet", torch_dtype=torch.float32)
+    full = {"torch_dtype": torch.float32}
+    with reading(f"model.base {base}"):
+        check_base(base, model["expects"])
+        unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet", **full)
+        scheduler = DDIMScheduler.from_pretrained(base, subfolder="scheduler")
+    with reading(f"model.vae {vae}"):
+        autoencoder = AutoencoderKL.from_pretrained(vae, subfolder=model["vae_subfolder"], **full)
     if cfg.init == "scratch":
         if cfg.train.trained != "all":
             raise InputError("init=scratch would freeze a random encoder; add train.trained=all")
         unet = UNet2DConditionModel.from_config(unet.config)
     return AnyDoorPipeline(
         unet=unet,
-        vae=AutoencoderKL.from_pretrained(
-            vae, subfolder=cfg.model.vae_subfolder, torch_dtype=torch.float32
-        ),
+        vae=autoencoder,
         detail_extractor=DetailExtractor.copied_from(unet, cfg.model.stem_channels),
         id_extractor=fresh_extractor(cfg.idx, unet.config.cross_attention_dim),
-        scheduler=DDIMScheduler.from_pretrained(base, subfolder="scheduler"),
+        scheduler=scheduler,
         **shown_settings(cfg),
         num_inference_steps=cfg.model.num_inference_steps,
         guidance_scale=cfg.model.guidance_scale,
@@ -184,18 +187,23 @@ def load_pipeline(source: str | Path) -> AnyDoorPipeline:
     """A trained pipeline from a run's folder or from a folder in diffusers' layout.
 
     Raises:
-        ValueError: the folder is neither, the run has no valid checkpoint, or the networks it
-            left frozen are not those it was trained with.
+        ValueError: the folder is neither, a file of it is missing or damaged, it names classes
+            that may not be named, the run has no valid checkpoint, or the networks it left frozen
+            are not those it was trained with.
     """
     from anydoor_lab.models.embedded import locate
     from anydoor_lab.models.joint import is_joint
+    from anydoor_lab.models.sources import reading
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+    from anydoor_lab.pipeline.saved import INDEX, check_saved
 
     folder = Path(locate(source))
     if is_joint(folder):
         return _joint_pipeline(folder)
-    if (folder / "model_index.json").is_file():
-        return AnyDoorPipeline.from_pretrained(folder)
+    if (folder / INDEX).is_file():
+        check_saved(folder)
+        with reading(folder):
+            return AnyDoorPipeline.from_pretrained(folder)
     return _run_pipeline(folder)
 
 
@@ -204,14 +212,17 @@ def _joint_pipeline(folder: Path) -> AnyDoorPipeline:
     from diffusers import AutoencoderKL
 
     from anydoor_lab.models.joint import load_extractor, part_beside
+    from anydoor_lab.models.sources import reading
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+    from anydoor_lab.pipeline.saved import check_saved
 
+    check_saved(folder, given=("vae", "id_extractor"))
     frozen = part_beside(folder, "vae")
-    return AnyDoorPipeline.from_pretrained(
-        folder,
-        vae=AutoencoderKL.from_pretrained(frozen, torch_dtype=torch.float32),
-        id_extractor=load_extractor(folder, "dinov2"),
-    )
+    with reading(frozen):
+        vae = AutoencoderKL.from_pretrained(frozen, torch_dtype=torch.float32)
+    extractor = load_extractor(folder, "dinov2")
+    with reading(folder):
+        return AnyDoorPipeline.from_pretrained(folder, vae=vae, id_extractor=extractor)
 
 
 def _run_pipeline(folder: Path) -> AnyDoorPipeline:
@@ -269,9 +280,27 @@ def preset_cost(source: str | Path, preset: str) -> str:
 
 
 def place(pipeline: AnyDoorPipeline, device: str) -> AnyDoorPipeline:
-    """The pipeline on `device`; `auto` is a GPU where there is one."""
+    """The pipeline on `device`; `auto` is a GPU where there is one.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    return pipeline.to(present_device(device))
+
+
+def present_device(device: str) -> str:
+    """`device` by its own name: `auto` is a GPU where there is one.
+
+    Raises:
+        ValueError: there is no such device.
+    """
     import torch
 
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return pipeline.to(device)
+        return "cuda" if found else "cpu"
+    number = int(device.partition(":")[2] or 0) if device.startswith("cuda") else -1
+    if number >= found:
+        seen = f"there are {found} GPUs" if found else "torch finds no GPU here"
+        raise InputError(f"device is {device}, and {seen}; use device=cpu or device=auto")
+    return device
