@@ -28,6 +28,7 @@ def main(cfg: DictConfig) -> None:
     from anydoor_lab.config import pipelines
     from anydoor_lab.models.lora import merge_adapters
 
+    pipelines.silence_libraries()
     pipeline = pipelines.load_pipeline(cfg.run)
     dtype = torch.float16 if cfg.precision == "fp16" else torch.float32
     part = out.with_name(f".{out.name}.part")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.door import door
@@ -23,17 +25,19 @@ def main(cfg: DictConfig) -> None:
     if not cfg.overwrite:
         refuse_existing(outputs)
     check_writable(outputs[0])
+    refuse_unread(list(HydraConfig.get().overrides.task))
     pair = read_pair(cfg)
     say_what_is_done(pair, cfg)
 
     from anydoor_lab.config import pipelines
+    from anydoor_lab.config.extractors import need_extractor
     from anydoor_lab.diffusion.presets import PRESETS
 
     pipelines.silence_libraries()
     source = cfg.run or pipelines.EMBEDDED
     pipeline = pipelines.load_pipeline(source)
     if cfg.get("idx"):
-        pipelines.need_extractor(pipeline, source, cfg.idx)
+        need_extractor(pipeline, source, cfg.idx)
     if cfg.lora:
         pipeline.load_lora_weights(cfg.lora)
     pipeline = pipelines.place(pipeline, cfg.device)
@@ -55,6 +59,20 @@ def main(cfg: DictConfig) -> None:
     for path, image in zip(outputs, placed.images, strict=True):
         write_png(path, image)
         print(f"picture  {path}")
+
+
+def refuse_unread(overrides: Sequence[str]) -> None:
+    """Refuse settings of the collage: it is shown as the weights were trained with it.
+
+    Raises:
+        ValueError: one is given.
+    """
+    for key in (text.lstrip("+").split("=")[0] for text in overrides):
+        if key.startswith("collage."):
+            raise InputError(
+                f"{key} is a setting of training: generate shows a collage as its weights know it; "
+                "leave it out, or train with it"
+            )
 
 
 def say_what_is_done(pair: Pair, cfg: DictConfig) -> None:

@@ -13,9 +13,12 @@ from hydra.errors import HydraException, OverrideParseException
 from anydoor_lab.structures.errors import InputError
 
 PATHS = frozenset(
-    """reference reference_mask scene mask out run runs lora source init begin train.resume
-    data.root data.scenes model.base model.vae model.init idx.extractor.source
-    hydra.run.dir hydra.sweep.dir hydra.sweep.subdir""".split()
+    {
+        *("reference", "reference_mask", "scene", "mask", "out", "run", "runs", "lora", "source"),
+        *("init", "begin", "train.resume", "data.root", "data.scenes", "idx.extractor.source"),
+        *("model.base", "model.vae", "model.init"),
+        *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"),
+    }
 )
 """The keys whose values are paths, or names that may be paths."""
 PATH_GROUPS = ("model.encoders.", "model.judges.")

@@ -6,6 +6,7 @@ callable waiting for its run-time arguments. Nothing here imports torch.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import inspect
@@ -70,11 +71,17 @@ def leaf(cfg: DictConfig, maker: str = "") -> Callable[..., Any]:
     keys = plain(cfg)
     name = keys.pop("_target_")
     target = getattr(named(name), maker) if maker else named(name)
-    unknown = unknown_keys(target, keys)
-    if unknown:
-        known = ", ".join(settings(target))
-        raise InputError(f"{name} has no setting {', '.join(sorted(unknown))}; it has {known}")
+    refuse_unknown(name, target, keys)
     return functools.partial(target, **keys)
+
+
+def refuse_unknown(name: str, target: Callable[..., Any], keys: dict[str, Any]) -> None:
+    """Raise ValueError where one of `keys` is no parameter of the target that is called `name`."""
+    unknown = sorted(unknown_keys(target, keys))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], settings(target), 1)
+        meant = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(settings(target))}"
+        raise InputError(f"{name} has no setting {', '.join(unknown)}{meant}")
 
 
 def settings(target: Callable[..., Any]) -> list[str]:

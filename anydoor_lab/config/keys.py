@@ -88,7 +88,9 @@ def _group_sentence(group: str, command: str) -> str:
             f"{command} takes no model=: weights bring their scale with them; give run=<folder> of "
             "a run (train model=sd21) or of a pipeline (convert makes one of a checkpoint file)"
         )
-    return f"{command} takes no {group}=; python -m anydoor_lab.{command} --help lists what it takes"
+    return (
+        f"{command} takes no {group}=; python -m anydoor_lab.{command} --help lists what it takes"
+    )
 
 
 def _is_foreign(group: str, choice: str | None) -> bool:

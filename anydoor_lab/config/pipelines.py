@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from anydoor_lab.config.compose import leaf, plain
+from anydoor_lab.config.compose import plain, refuse_unknown
+from anydoor_lab.config.extractors import fresh_extractor, take_extractor
 from anydoor_lab.structures.errors import InputError
 
 if TYPE_CHECKING:
     from anydoor_lab.models.anydoor import AnyDoor
-    from anydoor_lab.models.idx.table import IdChoice
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
     from anydoor_lab.training.checkpoint import Checkpoint
 
@@ -104,48 +104,13 @@ def adapted(pipeline: AnyDoorPipeline, cfg: DictConfig) -> AnyDoorPipeline:
     """A trained pipeline with the config's way of showing pairs and the config's ID extractor.
 
     Its projector stays where the encoder does; of a joint network it is the one trained with that
-    encoder; else it is fresh.
+    encoder; else, also around an encoder from another `source`, it is fresh.
     """
-    from anydoor_lab.pipeline.extractors import swap_extractor
-
     pipeline.register_to_config(**shown_settings(cfg))
-    if not swap_extractor(pipeline, cfg.init, id_choice(cfg.idx)):
+    if not take_extractor(pipeline, cfg.init, cfg.idx):
         width = pipeline.unet.config.cross_attention_dim
         pipeline.register_modules(id_extractor=fresh_extractor(cfg.idx, width))
     return pipeline
-
-
-def fresh_extractor(idx: DictConfig, width: int) -> Any:
-    """The extractor of a node `idx` with a fresh projector to tokens of `width`."""
-    return leaf(idx.extractor, "from_encoder")(cross_attention_dim=width)
-
-
-def id_choice(idx: DictConfig) -> IdChoice:
-    """The ID extractor that a node `idx` asks for."""
-    from anydoor_lab.models.idx.table import IdChoice, encoder_of
-    from anydoor_lab.structures.names import named
-
-    target = idx.extractor._target_
-    encoder = encoder_of(named(target))
-    tokens = idx.extractor.get("tokens", "both")
-    return IdChoice("", target, encoder, tokens, idx.remove_background)
-
-
-def need_extractor(pipeline: AnyDoorPipeline, source: str | Path, idx: DictConfig) -> None:
-    """Give the pipeline the extractor that `idx` asks for, its weights staying as they are.
-
-    Raises:
-        ValueError: `source` was not trained with that encoder.
-    """
-    from anydoor_lab.pipeline.extractors import swap_extractor
-
-    if not swap_extractor(pipeline, source, id_choice(idx)):
-        own = type(pipeline.id_extractor).__name__
-        asked = idx.extractor._target_.split(".")[-1]
-        raise InputError(
-            f"{source} was trained with {own} and has no projector for {asked}; leave idx out, or "
-            "train with it"
-        )
 
 
 def silence_libraries() -> None:
@@ -163,8 +128,12 @@ def silence_libraries() -> None:
 
 def shown_settings(cfg: DictConfig) -> dict[str, Any]:
     """What a pipeline keeps of how pairs are shown."""
+    from anydoor_lab.structures.names import named
+
     model = cfg.model
-    own = {key: value for key, value in plain(cfg.collage).items() if key != "_target_"}
+    own = plain(cfg.collage)
+    target = own.pop("_target_")
+    refuse_unknown(target, named(target), own)
     return {
         "resolution": model.resolution,
         "id_size": model.id_size,
