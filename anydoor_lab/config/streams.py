@@ -36,7 +36,7 @@ def prepare_streams() -> None:
     if not sys.stderr.isatty() and not isinstance(sys.stderr, Lines):
         # tqdm reads it when it is imported
         os.environ.setdefault("TQDM_MININTERVAL", str(SECONDS_BETWEEN_LINES))
-        sys.stderr = Lines(sys.stderr)  # type: ignore[assignment]
+        sys.stderr = Lines(sys.stderr)
 
 
 class Lines:

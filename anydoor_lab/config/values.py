@@ -102,6 +102,9 @@ def check_values(cfg: DictConfig, command: str) -> None:
         raise InputError(f"device is {device!r}; expected auto, cpu, cuda or cuda:<number>")
     for key in FOLDERS:
         _check_folder(key, _value(cfg, key))
+    lora = _value(cfg, "lora")
+    if lora is not None and not Path(str(lora)).exists():
+        raise InputError(f"lora is {lora}, which does not exist; give the adapters' folder")
     if command in ("train", "evaluate", "generate", "export"):
         check_weights_are_there("init" if command == "train" else "run", cfg)
 
