@@ -55,7 +55,8 @@ def _pasted(text: str, sweep: bool) -> str:
         raise InputError(f"{name} is a URL ({value}); download it first, then give the file's path")
     if value.startswith("~/"):
         value = str(Path(value).expanduser())
-    if _is_hydras(name, value) or (sweep and SWEPT.search(value)):
+    swept = sweep and not name.startswith("hydra.") and SWEPT.search(value)
+    if swept or _is_hydras(name, value):
         return text
     if _as_read_by_hydra(value) == value:
         return f"{key}={value}"
