@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,24 +45,58 @@ def to_folder(path: Path, out: Path, cfg: DictConfig) -> None:
 
     from anydoor_lab.models.official import checkpoint, schedule
     from anydoor_lab.models.official.sizes import Heads
+    from anydoor_lab.models.official.source import opened
 
     if path.is_dir():
         raise InputError(f"{path} is a folder; to make one file of it add layout=official")
-    with checkpoint.opened(path) as source, _published(out) as part:
-        parts = checkpoint.components(source, Heads(cfg.unet_head_channels, cfg.dino_head_channels))
+    check_settings(cfg)
+    heads = Heads(cfg.unet_head_channels, cfg.dino_head_channels)
+    with opened(path) as source, _published(out) as part:
+        parts = checkpoint.components(source, heads)
+        check_pixels({part.name: part.network.config for part in parts}, cfg)
         for component in tqdm(parts, desc="writing", unit="network"):
             checkpoint.write_component(component, source, part / component.name)
         betas = source.fetch("betas") if "betas" in source.shapes else schedule.stable_diffusion()
         scheduler = DDIMScheduler(**schedule.scheduler_config(betas))
-        scheduler.save_pretrained(part / "scheduler")
-        if not checkpoint.is_plain_base(source):
-            _save_index(parts, scheduler, part, cfg)
-        elif cfg.check_prediction:
+        with checkpoint.writing(out):
+            scheduler.save_pretrained(part / "scheduler")
+            if not checkpoint.is_plain_base(source):
+                _save_index(parts, scheduler, part, cfg)
+        if checkpoint.is_plain_base(source) and cfg.check_prediction:
             checkpoint.check_prediction(part, scheduler)
         ignored = sorted(set(source.shapes) - {s.key for c in parts for s in c.slots.values()})
     named = ", ".join(ignored[:20]) + (" ..." if len(ignored) > 20 else "")
     taken = sum(len({s.key for s in c.slots.values()}) for c in parts)
     print(f"{taken} tensors taken, {len(ignored)} not needed: {named}\npipeline {out}")
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Raise ValueError unless the settings are numbers a pipeline can have."""
+    from anydoor_lab.models.official.sizes import positive
+
+    for name in ("resolution", "id_size", "num_inference_steps"):
+        positive(name, cfg[name])
+    guidance = cfg.guidance_scale
+    if not isinstance(guidance, int | float) or not math.isfinite(guidance) or guidance < 0:
+        raise InputError(f"guidance_scale is {guidance!r}; expected a number of at least 0")
+    if not isinstance(cfg.check_prediction, bool):
+        raise InputError(f"check_prediction is {cfg.check_prediction!r}; expected true or false")
+
+
+def check_pixels(configs: Mapping[str, Any], cfg: DictConfig) -> None:
+    """Raise ValueError unless the networks divide the pictures evenly.
+
+    Args:
+        configs: of the networks, by component.
+        cfg: the command's.
+    """
+    halvings = sum(len(configs[name]["block_out_channels"]) - 1 for name in ("vae", "unet"))
+    steps = {"resolution": 2**halvings}
+    if "id_extractor" in configs:
+        steps["id_size"] = configs["id_extractor"]["encoder_config"]["patch_size"]
+    for name, step in steps.items():
+        if cfg[name] % step:
+            raise InputError(f"{name} is {cfg[name]}; these networks need a multiple of {step}")
 
 
 def _save_index(parts: list[Component], scheduler: Any, folder: Path, cfg: DictConfig) -> None:
@@ -80,31 +115,38 @@ def _save_index(parts: list[Component], scheduler: Any, folder: Path, cfg: DictC
 
 
 def to_official(folder: Path, out: Path) -> None:
-    """Write a saved pipeline as one file in the released layout."""
+    """Write a saved pipeline as one file in the released layout, or refuse what it would lose."""
     from tqdm import tqdm
 
-    from anydoor_lab.models.official import checkpoint
+    from anydoor_lab.models.official import checkpoint, released
 
     tensors: dict[str, Any] = {}
     for name in tqdm(checkpoint.PARTS, desc="reading", unit="network"):
-        tensors |= checkpoint.official_tensors(folder / name, name)
-    tensors |= checkpoint.official_buffers(folder, tensors)
-    with _published(out) as part:
-        checkpoint.write_official(tensors, part)
-    print(f"{len(tensors)} tensors\ncheckpoint {out}")
+        tensors |= released.official_tensors(folder, name)
+    precision = next(iter(tensors.values())).dtype
+    tensors |= released.official_buffers(folder, precision)
+    unsaid = ", ".join(released.unsaid(folder, released.check_kept(folder, tensors)))
+    with _published(out) as part, checkpoint.writing(out):
+        released.write_official(tensors, part)
+    print(f"{len(tensors)} tensors\nnot in the file: {unsaid}\ncheckpoint {out}")
 
 
 @contextmanager
 def _published(out: Path) -> Iterator[Path]:
     """A place beside `out` that becomes `out` at the end, and nothing at all after an error."""
     part = out.with_name(f".part.{out.name}")  # the suffix stays: it says which format
+    made = [folder for folder in out.parents if not folder.exists()]
     out.parent.mkdir(parents=True, exist_ok=True)
     _remove(part)
     try:
         yield part
         part.rename(out)
-    finally:
+    except BaseException:
         _remove(part)
+        with suppress(OSError):  # somebody else uses it by now
+            for folder in made:
+                folder.rmdir()
+        raise
 
 
 def _remove(path: Path) -> None:

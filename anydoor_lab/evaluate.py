@@ -21,6 +21,7 @@ def main(cfg: DictConfig) -> None:
     from anydoor_lab.config import assemble, pipelines
     from anydoor_lab.config.values import check_values
     from anydoor_lab.runs.folder import SCORES
+    from anydoor_lab.training.processes import told_of_the_lost
 
     folder = output_folder()
     if (folder / SCORES).exists() and not cfg.overwrite:
@@ -29,14 +30,18 @@ def main(cfg: DictConfig) -> None:
     chosen = as_the_run(cfg, list(HydraConfig.get().overrides.task))
     check_values(chosen, "evaluate")
     pipelines.silence_libraries()
+    leading = assemble.start_processes()
     pipeline = None
     if assemble.needs_pipeline(cfg.method):
         source = cfg.run or pipelines.EMBEDDED
-        print(f"weights  {source}", flush=True)
+        if leading:
+            print(f"weights  {source}", flush=True)
         pipeline = pipelines.place(pipelines.load_pipeline(source), cfg.device)
     bench = assemble.build_bench(chosen)
-    row, results = bench.score(assemble.build_method(chosen.method, pipeline), row_name(cfg))
-    bench.report([row, *bench.anchors()], results, folder)
+    with told_of_the_lost():
+        row, results = bench.score(assemble.build_method(chosen.method, pipeline), row_name(cfg))
+    if leading:
+        bench.report([row, *bench.anchors()], results, folder)
 
 
 def row_name(cfg: DictConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,19 +41,22 @@ def train(cfg: DictConfig, run: Run) -> None:
     """A run from its first or next step to its scores."""
     from anydoor_lab.config import assemble
     from anydoor_lab.config.pipelines import check_frozen
+    from anydoor_lab.methods.anydoor import AnyDoorMethod
+    from anydoor_lab.training.processes import told_of_the_lost
 
     checkpoint = find_checkpoint(cfg.train.resume, run)
     training = assemble.build_training(cfg)
     if checkpoint:
         check_frozen(training.pipeline.model, checkpoint)
     bench = assemble.build_bench(cfg)
-    method = assemble.build_method(cfg.method, training.pipeline)
+    method = AnyDoorMethod(training.pipeline, bench.settings.shape, bench.settings.preset)
     trainer = Trainer(run, training, bench, method, cfg.train.sample_every)
     if trainer.leading:
         run.claim(fresh=cfg.train.resume != "auto", overwrite=cfg.overwrite)
         trainer.note_data()
     tracker = assemble.build_tracker(cfg, run_facts(run, checkpoint)) if trainer.leading else None
-    trainer.run_through(checkpoint, tracker)
+    with told_of_the_lost():
+        trainer.run_through(checkpoint, tracker)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +92,7 @@ class Trainer:
         """Score, train, score again, report."""
         from anydoor_lab.config.pipelines import frozen_fingerprint
         from anydoor_lab.training.fit import fit, start
+        from anydoor_lab.training.processes import gathered
 
         training = self.training
         state = start(training.objective, training.settings, training.accelerator)
@@ -100,6 +105,7 @@ class Trainer:
         self.follow(steps, state, tracker)
         with state.averaged():
             after, results = self.bench.score(self.method, "after training")
+        state.rejected = sum(gathered(state.rejected), Counter())
         if tracker:
             scores = self.bench.report(
                 [before, after, *self.bench.anchors()], results, self.run.folder
@@ -108,11 +114,11 @@ class Trainer:
 
     def score_before(self) -> dict[str, Any]:
         """The row of the weights the run began with, scored once and kept in its folder."""
-        from accelerate.utils import broadcast_object_list
+        from anydoor_lab.training.processes import from_first
 
         path = self.run.folder / BEFORE
-        known = [json.loads(path.read_text()) if self.leading and path.is_file() else None]
-        row: dict[str, Any] | None = broadcast_object_list(known)[0]
+        known = json.loads(path.read_text()) if self.leading and path.is_file() else None
+        row: dict[str, Any] | None = from_first(known)
         if row is None:
             row = self.bench.score(self.method, "before training")[0]
             if self.leading:

@@ -1,67 +1,69 @@
-"""Commands run in this process, as `python -m anydoor_lab.<command>` runs them."""
+"""Commands as a user runs them, each in a process of its own, without importing torch every time.
+
+A server process imports the heavy libraries once; every command is a fork of it with its own
+folder, environment, output and exit code. What a command imports, and when, is tested elsewhere.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
+import multiprocessing
 import os
+import runpy
+import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib import import_module
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-
-from anydoor_lab.config import door
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a command ended and what it said."""
-
-    code: int
-    out: str
-    err: str
-
-    def refused(self, *words: str) -> None:
-        """One sentence with these words, exit code 2, no traceback."""
-        assert self.code == door.REFUSED, self.err[-3000:]
-        assert "Traceback" not in self.err
-        (line,) = [line for line in self.err.splitlines() if line.startswith("error: ")]
-        for word in words:
-            assert word in line, line
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = [
+    "anydoor_lab.config.assemble", "anydoor_lab.config.door", "anydoor_lab.config.pipelines",
+    "anydoor_lab.methods.anydoor", "anydoor_lab.models.lora", "anydoor_lab.report.bench",
+    "anydoor_lab.training.fit", "anydoor_lab.evaluation.score", "peft", "wandb",
+]  # fmt: skip
+_server = multiprocessing.get_context("forkserver")
+_server.set_forkserver_preload(HEAVY)
 
 
-def run(command: str, *arguments: object, cwd: Path) -> Ended:
-    """Run a command in the folder `cwd`; a fault of the program raises."""
-    with _place_of_its_own(command, [str(text) for text in arguments], cwd) as (out, err):
-        code = 0
-        try:
-            import_module(f"anydoor_lab.{command}").main()
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
-            if isinstance(end.code, str):
-                err.write(end.code)
-    return Ended(code, out.getvalue(), err.getvalue())
+def command(
+    door: str,
+    *arguments: object,
+    cwd: Path,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 180,
+) -> subprocess.CompletedProcess[str]:
+    """`python -m anydoor_lab.<door> <arguments>` in the folder `cwd`: exit code and output."""
+    call = [f"anydoor_lab.{door}", *map(str, arguments)]
+    return module(call, cwd, environment or {}, timeout)
 
 
-@contextlib.contextmanager
-def _place_of_its_own(
-    command: str, arguments: list[str], cwd: Path
-) -> Iterator[tuple[io.StringIO, io.StringIO]]:
-    out, err = io.StringIO(), io.StringIO()
-    before, argv, config = Path.cwd(), sys.argv, HydraConfig.instance().cfg
-    cwd.mkdir(parents=True, exist_ok=True)
+def module(
+    call: list[str], cwd: Path, environment: Mapping[str, str], timeout: float = 180
+) -> subprocess.CompletedProcess[str]:
+    """`python -m <call>`."""
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder) / name for name in ("out", "err")]
+        own = {"OMP_NUM_THREADS": "1", **environment}
+        process = _server.Process(target=_run, args=(call, cwd, own, outputs))
+        process.start()
+        process.join(timeout)
+        late = process.is_alive()
+        if late:
+            process.kill()
+            process.join()
+        printed, errors = (path.read_text("utf-8", "replace") for path in outputs)
+    if late:
+        raise subprocess.TimeoutExpired(call, timeout, printed, errors)
+    return subprocess.CompletedProcess(call, process.exitcode or 0, printed, errors)
+
+
+def _run(call: list[str], cwd: Path, environment: Mapping[str, str], outputs: list[Path]) -> None:
+    """In the fork: become the command."""
+    for number, path in enumerate(outputs, 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
     os.chdir(cwd)
-    sys.argv = [f"anydoor_lab/{command}.py", *arguments]
-    GlobalHydra.instance().clear()
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            yield out, err
-    finally:
-        os.chdir(before)
-        sys.argv = argv
-        GlobalHydra.instance().clear()
-        HydraConfig.instance().cfg = config
+    os.environ.update(environment)
+    own = environment.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = ["", *filter(None, own), str(ROOT)]
+    sys.argv = call
+    runpy.run_module(call[0], run_name="__main__", alter_sys=True)

@@ -116,7 +116,7 @@ def test_detail_energy_is_that_of_the_maps_and_split_by_the_region(
     assert energy.inside.shape == energy.outside.shape == (2, 2)
     one = prepared[0]
     with torch.no_grad():
-        maps = pipeline.model.details(one.hint, torch.tensor([900]), one.tokens)
+        maps = pipeline.model.details(one.hints, torch.tensor([900]), one.tokens)
     everywhere = details.detail_energy(pipeline, one, np.ones_like(region), [900])
     large = [m.square().mean() for m in maps if m.shape[-1] == 16]
     assert everywhere.inside[0, 0] == pytest.approx(float(torch.stack(large).mean().sqrt()), 1e-4)
@@ -142,9 +142,10 @@ def test_conditions_switch_at_the_step_asked_for(
 def test_swapping_takes_tokens_here_and_the_hint_there(prepared: list[Prepared]) -> None:
     swapped = swapping.swap(tokens_of=prepared[0], details_of=prepared[1])
     assert torch.equal(swapped.tokens, prepared[0].tokens)
-    assert torch.equal(swapped.hint, prepared[1].hint)
+    assert swapped.hints is prepared[1].hints
     with pytest.raises(ValueError, match="as many pairs"):
-        swapping.swap(prepared[0], replace(prepared[1], hint=prepared[1].hint[:, :, :8]))
+        smaller = {name: hint[:, :, :8] for name, hint in prepared[1].hints.items()}
+        swapping.swap(prepared[0], replace(prepared[1], hints=smaller))
 
 
 def test_decided_shares_are_zero_at_the_first_result_and_one_at_the_last() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-import commands
+import inside
 from anydoor_lab.conditioning.conditioner import Shape
 from anydoor_lab.conditioning.placement import BLENDS
 from anydoor_lab.config import assemble, values
@@ -111,8 +111,8 @@ def test_a_misspelt_key_is_named_with_the_nearest_known_one(tmp_path: Path) -> N
         "trian.steps=3": ("did you mean train.steps?",),
         "+nothing=1": ("train has no setting nothing",),
     }.items():
-        commands.run("train", argument, cwd=tmp_path).refused(*words)
-    commands.run("evaluate", "+eval.num_pears=2", cwd=tmp_path).refused("eval.num_pairs")
+        inside.run("train", argument, cwd=tmp_path).refused(*words)
+    inside.run("evaluate", "+eval.num_pears=2", cwd=tmp_path).refused("eval.num_pairs")
     assert not list(tmp_path.rglob("checkpoints"))
 
 
@@ -125,17 +125,17 @@ def test_a_misspelt_key_in_a_file_of_the_users_is_found_too(
     experiment.write_text("# @package _global_\n# Mine\ntrain: {leraning_rate: 0.1}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("ANYDOOR_PARTS", "typo_lab")
-    commands.run("train", "experiment=mine", cwd=tmp_path / "here").refused("train.learning_rate")
+    inside.run("train", "experiment=mine", cwd=tmp_path / "here").refused("train.learning_rate")
 
 
 def test_generate_says_what_to_do_in_the_place_of_a_scale(tmp_path: Path) -> None:
     for argument in ("model=sd21", "+model=sd21"):
-        ended = commands.run("generate", argument, "reference=a", "scene=b", cwd=tmp_path)
+        ended = inside.run("generate", argument, "reference=a", "scene=b", cwd=tmp_path)
         ended.refused("generate")
-    ended = commands.run("generate", "model=sd21", cwd=tmp_path)
+    ended = inside.run("generate", "model=sd21", cwd=tmp_path)
     ended.refused("generate takes no model=", "run=<folder>", "convert")
-    commands.run("generate", "+data=world", cwd=tmp_path).refused("takes no data=")
-    ended = commands.run("generate", "collage=hf", "collage.threshold=9", cwd=tmp_path)
+    inside.run("generate", "+data=world", cwd=tmp_path).refused("takes no data=")
+    ended = inside.run("generate", "collage=hf", "collage.threshold=9", cwd=tmp_path)
     ended.refused("collage.threshold is a setting of training")
 
 
@@ -181,11 +181,11 @@ def test_a_wrong_value_is_found_before_torch_is_needed(
     for name in [name for name in sys.modules if name.startswith("torch.")]:
         monkeypatch.delitem(sys.modules, name)
     given_too = ["reference=a.png", "scene=b.png"] if command == "generate" else []
-    commands.run(command, *given_too, *argument.split(), cwd=tmp_path).refused(words)
+    inside.run(command, *given_too, *argument.split(), cwd=tmp_path).refused(words)
 
 
 def test_a_gpu_that_is_not_there_is_asked_for_in_vain(tmp_path: Path) -> None:
-    commands.run("evaluate", "device=cuda:99", cwd=tmp_path).refused("device is cuda:99")
+    inside.run("evaluate", "device=cuda:99", cwd=tmp_path).refused("device is cuda:99")
 
 
 def test_the_values_known_at_the_door_are_those_of_the_library() -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_object
 from omegaconf import OmegaConf
 
-from anydoor_lab.config.compose import conf_dir, run_name
+from anydoor_lab.config import compose as composing
+from anydoor_lab.config.compose import run_name
+from anydoor_lab.structures.names import conf_dir, named
 
 CONF = conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))
@@ -29,10 +29,9 @@ def targets(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def unknown_keys(node: dict[str, Any]) -> set[str]:
-    parameters = inspect.signature(get_object(node["_target_"])).parameters
-    keys = {key for key in node if not (key.startswith("_") and key.endswith("_"))}
-    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    return set() if takes_any else keys - set(parameters)
+    target = named(node["_target_"])
+    keys = {key: value for key, value in node.items() if key != "_target_"}
+    return composing.unknown_keys(getattr(target, "from_encoder", target), keys)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
@@ -43,7 +42,7 @@ def test_every_key_is_a_parameter_of_its_target(path: Path) -> None:
 
 
 def test_a_wrong_key_would_be_found() -> None:
-    node = {"_target_": "anydoor_lab.conditioning.collage.noise", "levle": 0.5}
+    node = {"_target_": "anydoor_lab.noise_collage", "levle": 0.5}
     assert unknown_keys(node) == {"levle"}
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from anydoor_lab.diffusion.guidance import guide
-from anydoor_lab.diffusion.sampler import sample_ddim, spaced_timesteps
+from anydoor_lab.diffusion.sampler import last, sample_ddim, spaced_timesteps
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import adaptive_timesteps, uniform_timesteps
 from anydoor_lab.structures.rng import rng_for
@@ -53,15 +53,15 @@ def test_ddim_takes_the_steps_of_diffusers(
     theirs = scheduler_of(prediction, timestep_spacing=spacing, set_alpha_to_one=last_is_one)
     theirs.set_timesteps(steps)
     schedule = Schedule.of(theirs)
-    last = 1.0 if last_is_one else float(schedule.alphas_cumprod[0])
+    after = 1.0 if last_is_one else float(schedule.alphas_cumprod[0])
     timesteps = spaced_timesteps(steps, 1000, spacing)
     assert timesteps == theirs.timesteps.tolist()
 
-    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return schedule.noise_of(predict(x, int(t[0])), x, t)
+    def denoise(x: torch.Tensor, t: int) -> torch.Tensor:
+        return schedule.noise_of(predict(x, t), x, t)
 
     x = normal(2, 4, 8, 8)
-    for done in sample_ddim(denoise, x, timesteps, schedule, last):
+    for done in sample_ddim(denoise, x, timesteps, schedule, after):
         expected = theirs.step(predict(x, done.t), done.t, x)
         torch.testing.assert_close(done.x, expected.prev_sample, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(done.x0, expected.pred_original_sample, rtol=1e-3, atol=1e-3)
@@ -90,8 +90,8 @@ def test_impossible_spacings_are_refused_with_a_sentence(steps: int, spacing: st
 def test_the_sampler_computes_a_step_only_when_asked() -> None:
     calls: list[int] = []
 
-    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        calls.append(int(t[0]))
+    def denoise(x: torch.Tensor, t: int) -> torch.Tensor:
+        calls.append(t)
         return x
 
     steps = sample_ddim(denoise, normal(1, 4, 2, 2), [900, 500, 100], Schedule.of(scheduler_of()))
@@ -101,12 +101,30 @@ def test_the_sampler_computes_a_step_only_when_asked() -> None:
     assert [done.step for done in steps] == [1, 2] and calls == [900, 500, 100]
 
 
+def test_the_last_step_is_handed_back_once_all_are_taken() -> None:
+    steps = sample_ddim(
+        lambda x, t: x, normal(1, 4, 2, 2), [900, 500, 100], Schedule.of(scheduler_of())
+    )
+    assert (done := last(steps)).step == 2 and done.t == 100
+    with pytest.raises(ValueError, match="no step was taken"):
+        last(steps)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_a_number_and_a_batch_of_timesteps_give_the_same_noise(prediction: str) -> None:
+    schedule, output = Schedule.of(scheduler_of(prediction)), normal(2, 4, 8, 8)
+    x = normal(2, 4, 8, 8, seed=1).double()
+    for t in (0, 500, 999):
+        batch = schedule.noise_of(output, x, torch.tensor([t, t]))
+        assert torch.equal(schedule.noise_of(output, x, t), batch)
+
+
 def test_a_denoiser_that_knows_the_noise_brings_back_the_clean_picture() -> None:
     schedule = Schedule.of(scheduler_of())
     clean, noise = normal(2, 4, 4, 4, seed=1), normal(2, 4, 4, 4, seed=2)
     start = schedule.add_noise(clean, noise, torch.tensor([999, 999]))
-    *_, last = sample_ddim(lambda x, t: noise, start, spaced_timesteps(5), schedule)
-    torch.testing.assert_close(last.x, clean, rtol=1e-3, atol=1e-3)
+    done = last(sample_ddim(lambda x, t: noise, start, spaced_timesteps(5), schedule))
+    torch.testing.assert_close(done.x, clean, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)

@@ -219,6 +219,8 @@ def test_a_leaf_waits_for_its_arguments_and_receives_plain_values() -> None:
 def test_a_leaf_names_the_nearest_setting_for_an_unknown_one() -> None:
     with pytest.raises(ValueError, match="with _target_, found the keys .'size'."):
         leaf(OmegaConf.create({"size": 1}))
+    with pytest.raises(ValueError, match="'anydoor_lab.absent.Thing' is no part"):
+        leaf(OmegaConf.create({"_target_": "anydoor_lab.absent.Thing"}))
     with pytest.raises(ValueError, match="no setting sise_px; did you mean size_px"):
         leaf(OmegaConf.create({"_target_": "anydoor_lab.World", "sise_px": 1}))
 

@@ -31,7 +31,7 @@ def test_880_million_parameters_are_trained(model: AnyDoor) -> None:
 
 
 def hint(model: AnyDoor) -> Any:
-    return model.hint_features(meta(1, 3, 512, 512), meta(1, 1, 512, 512))
+    return model.hints({name: meta(1, n, 512, 512) for name, n in model.inputs.items()})
 
 
 def t() -> torch.Tensor:

@@ -45,6 +45,10 @@ def inputs() -> dict[str, torch.Tensor]:
     }
 
 
+def pictures(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {"collage": inputs["hint"][:, :3], "shape_mask": inputs["hint"][:, 3:]}
+
+
 @pytest.fixture(scope="module")
 def details(pipeline: AnyDoorPipeline, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
     extractor = pipeline.detail_extractor
@@ -116,8 +120,8 @@ def test_details_start_at_zero_and_leave_the_base_network_as_it_was(
 ) -> None:
     model = small_pipeline(networks).model
     x, t, tokens = (inputs[k] for k in ("latents", "t", "tokens"))
-    hint = model.hint_features(inputs["hint"][:, :3], inputs["hint"][:, 3:])
-    maps = model.details(hint, t, tokens)
+    hints = model.hints(pictures(inputs))
+    maps = model.details(hints, t, tokens)
     assert all(not one.any() for one in maps)
     assert torch.equal(model(x, t, tokens, maps), model(x, t, tokens, None))
 
@@ -202,8 +206,8 @@ def test_the_projector_also_learns_through_the_details(
 ) -> None:
     model = copy.deepcopy(pipeline.model).freeze()
     tokens = model.tokens(inputs["id_image"])
-    hint = model.hint_features(inputs["hint"][:, :3], inputs["hint"][:, 3:])
-    model.details(hint, inputs["t"], tokens)[-1].square().sum().backward()
+    hints = model.hints(pictures(inputs))
+    model.details(hints, inputs["t"], tokens)[-1].square().sum().backward()
     assert gradient(model.id_extractor.projector) > 0
 
 

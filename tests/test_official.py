@@ -10,17 +10,17 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from transformers import Dinov2Config, Dinov2Model
 
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.idx.dinov2 import Dinov2Extractor
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
-from test_doors import command, refused
+from commands import command
+from test_doors import refused
 
 SIZES = ["unet_head_channels=16", "dino_head_channels=16", "resolution=64", "id_size=28"]
 
 
-def ldm_pipeline(folder: Path) -> AnyDoorPipeline:
+def ldm_pipeline() -> AnyDoorPipeline:
     """Small random networks of the kinds that Stable Diffusion's layout knows."""
     torch.manual_seed(3)
     unet = UNet2DConditionModel(
@@ -41,7 +41,7 @@ def ldm_pipeline(folder: Path) -> AnyDoorPipeline:
         scaling_factor=0.18215,
     )
     dino = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14}
-    Dinov2Model(Dinov2Config(**dino, image_size=70, mlp_ratio=2)).save_pretrained(folder / "dino")
+    extractor = Dinov2Extractor({**dino, "image_size": 70, "mlp_ratio": 2}, 24, "both", 0.1)
     scheduler = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -51,7 +51,6 @@ def ldm_pipeline(folder: Path) -> AnyDoorPipeline:
         steps_offset=1,
     )
     detail = DetailExtractor.copied_from(unet, (8, 16, 24))
-    extractor = Dinov2Extractor.from_encoder(folder / "dino", 24)
     return AnyDoorPipeline(unet, vae, detail, extractor, scheduler, resolution=64, id_size=28)
 
 
@@ -59,7 +58,7 @@ def ldm_pipeline(folder: Path) -> AnyDoorPipeline:
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `saved`, a pipeline, and `released.safetensors`, the same in LDM's layout."""
     folder = tmp_path_factory.mktemp("official")
-    ldm_pipeline(folder).save_pretrained(folder / "saved")
+    ldm_pipeline().save_pretrained(folder / "saved")
     call = ["layout=official", "source=saved", "out=released.safetensors"]
     assert command("convert", *call, cwd=folder).returncode == 0
     return folder

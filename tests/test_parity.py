@@ -17,16 +17,15 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from anydoor_lab.conditioning.official import OfficialConditioner, crop_back, reference_square
-from anydoor_lab.diffusion.guidance import BoundDenoiser, Prepared
+from anydoor_lab.diffusion.guidance import Prepared, bound_denoiser
 from anydoor_lab.diffusion.loss import DiffusionLoss
 from anydoor_lab.diffusion.sampler import sample_ddim
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import adaptive_timesteps
-from anydoor_lab.models.official.checkpoint import blocks_of
-from anydoor_lab.models.official.names import slot
+from anydoor_lab.models.official.names import blocks_of, slot
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.structures.pair import Pair
-from test_doors import command
+from commands import command
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = sorted(path.parent for path in (ROOT.parent / "shared/parity").glob("*/manifest.json"))
@@ -86,9 +85,9 @@ def id_images(parity: Parity) -> torch.Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2)
 
 
-def hint_features(parity: Parity) -> torch.Tensor:
-    hint = parity.arrays["hint"].permute(0, 3, 1, 2)
-    return parity.pipeline.model.hint_features(hint[:, :3], hint[:, 3:])
+def hints(parity: Parity, rows: slice = slice(None)) -> dict[str, torch.Tensor]:
+    hint = parity.arrays["hint"].permute(0, 3, 1, 2)[rows]
+    return parity.pipeline.model.hints({"collage": hint[:, :3], "shape_mask": hint[:, 3:]})
 
 
 @torch.no_grad()
@@ -101,8 +100,8 @@ def test_tokens_are_those_of_the_released_encoder(parity: Parity) -> None:
 @torch.no_grad()
 def test_detail_maps_and_noise_are_the_released_ones(parity: Parity) -> None:
     model, arrays = parity.pipeline.model, parity.arrays
-    hint, t, tokens = hint_features(parity), arrays["timesteps"], arrays["id_tokens"]
-    details = model.details(hint, t, tokens)
+    seen, t, tokens = hints(parity), arrays["timesteps"], arrays["id_tokens"]
+    details = model.details(seen, t, tokens)
     for number, detail in enumerate(details):
         parity.near(f"control_{number:02d}", detail)
     parity.near("eps", model(arrays["x_noisy"], t, tokens, details))
@@ -111,7 +110,7 @@ def test_detail_maps_and_noise_are_the_released_ones(parity: Parity) -> None:
     weaker = tuple(d * 0.825 ** (last - n) for n, d in enumerate(details))
     parity.near("eps_guess_mode_scales", model(arrays["x_noisy"], t, tokens, weaker))
     zero = arrays["uncond_tokens"].expand_as(tokens)
-    unconditional = model(arrays["x_noisy"], t, zero, model.details(hint, t, zero))
+    unconditional = model(arrays["x_noisy"], t, zero, model.details(seen, t, zero))
     parity.near("eps_uncond", unconditional)
 
 
@@ -129,11 +128,11 @@ def test_ddim_goes_the_released_way(parity: Parity, guided: bool) -> None:
     pipeline, arrays, facts = parity.pipeline, parity.arrays, parity.manifest["facts"]["ddim"]
     schedule, timesteps = Schedule.of(pipeline.scheduler), pipeline.timesteps(facts["steps"])
     with torch.no_grad():
-        hint = hint_features(parity)[:1]
+        seen = hints(parity, slice(1))
     tokens, zero = arrays["id_tokens"][:1], arrays["uncond_tokens"]
-    prepared = Prepared(tokens, zero, hint, pipeline.config.resolution)
+    prepared = Prepared(tokens, zero, seen, pipeline.config.resolution)
     scale = facts["guidance_scale"] if guided else 1.0
-    denoiser = BoundDenoiser(pipeline.model, schedule, prepared, 1, scale, timesteps)
+    denoiser = bound_denoiser(pipeline.model, schedule, prepared, 1, scale, timesteps)
     last = float(schedule.alphas_cumprod[0])
     steps = list(sample_ddim(denoiser, arrays["ddim_x_T"], timesteps, schedule, last))
     parity.near("ddim_sample" if guided else "ddim_sample_no_guidance", steps[-1].x)

@@ -15,7 +15,8 @@ from PIL import Image
 from anydoor_lab.conditioning.collage import COLLAGES
 from anydoor_lab.models.idx.clip import ClipExtractor
 from anydoor_lab.models.idx.vgg import VggExtractor
-from anydoor_lab.pipeline.anydoor import AnyDoorPipeline, Placed
+from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.pipeline.results import AnyDoorPipelineOutput
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.rng import rng_for
 from small import small_pipeline
@@ -42,7 +43,7 @@ def disc(height: int, width: int, share: float = 0.3) -> np.ndarray:
 REFERENCE, OBJECT = picture(50, 61, seed=1), disc(50, 61)
 
 
-def place(pipeline: AnyDoorPipeline, scene: np.ndarray, **settings: Any) -> Placed:
+def place(pipeline: AnyDoorPipeline, scene: np.ndarray, **settings: Any) -> AnyDoorPipelineOutput:
     settings = {"output_type": "np", "num_inference_steps": 2, **settings}
     return pipeline(REFERENCE, scene, OBJECT, **settings)
 

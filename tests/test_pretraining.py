@@ -22,9 +22,9 @@ from transformers import (
     Dinov2Model,
 )
 
-from anydoor_lab.config.compose import conf_dir, leaf
+from anydoor_lab.config.compose import leaf
 from anydoor_lab.data.world import World
-from anydoor_lab.metrics.attributes import AttributeReader, AttributesKept
+from anydoor_lab.metrics.attributes import AttributeAccuracy, AttributeReader
 from anydoor_lab.models.embedded import embedded_folder
 from anydoor_lab.models.idx.vgg import Vgg16
 from anydoor_lab.pretrain import pretrain
@@ -34,6 +34,7 @@ from anydoor_lab.pretraining.folders import read_card, weights_hash
 from anydoor_lab.pretraining.frames import Frame, FramePool, box_crop, channels_first, framed, view
 from anydoor_lab.pretraining.vae import Autoencoding, CropSamples
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.names import conf_dir
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.training.fit import FitSettings, fit, start
 
@@ -322,7 +323,7 @@ def test_the_embedded_autoencoder_restores_held_out_crops(held_out: HeldOut) -> 
 
 
 def test_the_embedded_reader_reads_second_views(held_out: HeldOut) -> None:
-    metric = AttributesKept(AttributeReader.from_pretrained(embedded_folder("reader")))
+    metric = AttributeAccuracy(AttributeReader.from_pretrained(embedded_folder("reader")))
     entries = range(64)
     crops = [channels_first(box_crop(*held_out.frames(entry)[1], 64), "plain") for entry in entries]
     true = [held_out.world.attributes(entry) for entry in entries]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import commands
+import inside
 from anydoor_lab.config.pipelines import load_pipeline
 from anydoor_lab.models.idx.table import id_choices
 from anydoor_lab.pipeline.extractors import is_built_as, swap_extractor
@@ -25,7 +25,7 @@ SD21 = ["model=sd21", "model.name=sd21", "model.expects.prediction_type=v_predic
 
 def train(folder: Path, networks: Path, *overrides: str, cwd: Path) -> Path:
     settings = [*QUICK, *model_overrides(networks), *overrides, f"hydra.run.dir={folder}"]
-    ended = commands.run("train", *settings, cwd=cwd)
+    ended = inside.run("train", *settings, cwd=cwd)
     assert ended.code == 0, ended.err[-3000:]
     return folder
 
@@ -46,7 +46,7 @@ def test_a_run_is_scored_again_as_it_was(
     }[kind]
     run = train(tmp_path / "a=b, c", networks, *chosen, cwd=tmp_path)
     again = tmp_path / "again"
-    ended = commands.run("evaluate", f"run={run}", f"hydra.run.dir={again}", cwd=tmp_path)
+    ended = inside.run("evaluate", f"run={run}", f"hydra.run.dir={again}", cwd=tmp_path)
     assert ended.code == 0, ended.err[-3000:]
     assert f"weights  {run}" in ended.out and str(again / "scores.json") in ended.out
     once, twice = model_row(run), model_row(again)
@@ -60,14 +60,14 @@ def test_what_the_command_says_comes_before_what_the_run_had(
 ) -> None:
     run = train(tmp_path / "run", networks, "data=folder", f"data.root={cutouts}", cwd=tmp_path)
     said = ["eval.num_pairs=1", "data=photos", f"hydra.run.dir={tmp_path / 'other'}"]
-    ended = commands.run("evaluate", f"run={run}", *said, cwd=tmp_path)
+    ended = inside.run("evaluate", f"run={run}", *said, cwd=tmp_path)
     assert ended.code == 0, ended.err[-3000:]
     assert model_row(tmp_path / "other")["n"] == 1
     shutil.copytree(cutouts, tmp_path / "moved")
     config = (run / "config.yaml").read_text()
     (run / "config.yaml").write_text(config.replace(str(cutouts), str(tmp_path / "gone")))
     place = f"hydra.run.dir={tmp_path / 'third'}"
-    commands.run("evaluate", f"run={run}", place, cwd=tmp_path).refused("data.root", "gone")
+    inside.run("evaluate", f"run={run}", place, cwd=tmp_path).refused("data.root", "gone")
 
 
 def test_another_encoder_is_another_extractor(networks: Path, tmp_path: Path) -> None:
@@ -92,9 +92,9 @@ def test_another_encoder_is_another_extractor(networks: Path, tmp_path: Path) ->
 def test_generate_does_not_pretend_to_take_another_encoder(tmp_path: Path, cutouts: Path) -> None:
     reference = next(cutouts.glob("*.png"))
     asked = [f"reference={reference}", f"scene={reference}", "box=[2,2,60,60]", "idx=dinov2"]
-    ended = commands.run("generate", *asked, "idx.extractor.source=other", cwd=tmp_path)
+    ended = inside.run("generate", *asked, "idx.extractor.source=other", cwd=tmp_path)
     ended.refused("idx.extractor.source is other", "train with it")
-    ended = commands.run("generate", *asked, "num_inference_steps=1", cwd=tmp_path)
+    ended = inside.run("generate", *asked, "num_inference_steps=1", cwd=tmp_path)
     assert ended.code == 0, ended.err[-3000:]
     assert (
         "weights  the embedded tiny network" in ended.out and "edit     [2, 2, 60, 60]" in ended.out
@@ -141,7 +141,7 @@ def test_two_settings_of_an_own_extractor_are_two_extractors_and_an_export_loads
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("ANYDOOR_PARTS", "means_lab")
     run = train(tmp_path / "run", networks, "idx=means2", cwd=tmp_path)
-    ended = commands.run("export", f"run={run}", "out=exported", "precision=fp32", cwd=tmp_path)
+    ended = inside.run("export", f"run={run}", "out=exported", "precision=fp32", cwd=tmp_path)
     assert ended.code == 0, ended.err[-3000:]
     exported = load_pipeline(tmp_path / "exported")
     two, three = (id_choices()[f"means{grid}"] for grid in (2, 3))
@@ -150,9 +150,9 @@ def test_two_settings_of_an_own_extractor_are_two_extractors_and_an_export_loads
     assert not swap_extractor(exported, tmp_path / "exported", three)
     reference = next(cutouts.glob("*.png"))
     asked = [f"reference={reference}", f"scene={reference}", "box=[2,2,60,60]", "run=exported"]
-    commands.run("generate", *asked, "idx=means3", cwd=tmp_path).refused("no projector for Means")
+    inside.run("generate", *asked, "idx=means3", cwd=tmp_path).refused("no projector for Means")
     asked += ["idx=means2", "num_inference_steps=1"]
-    assert commands.run("generate", *asked, cwd=tmp_path).code == 0
+    assert inside.run("generate", *asked, cwd=tmp_path).code == 0
     other = train(tmp_path / "other", networks, "idx=means3", f"init={run}", cwd=tmp_path)
     assert load_pipeline(other).id_extractor.config.grid == 3
 
@@ -161,7 +161,7 @@ def test_a_failed_job_of_a_sweep_does_not_hide_the_others(networks: Path, tmp_pa
     sweep = tmp_path / "sweep, of=two"
     settings = [*QUICK, *model_overrides(networks), f"hydra.sweep.dir={sweep}"]
     settings.append(f"model.encoders.vgg={tmp_path / 'nowhere'}")
-    ended = commands.run("train", "-m", "idx=vgg,dinov2", *settings, cwd=tmp_path)
+    ended = inside.run("train", "-m", "idx=vgg,dinov2", *settings, cwd=tmp_path)
     ended.refused("nowhere")
     assert "Comparison of 1 runs" in ended.out
     assert (sweep / "comparison.csv").is_file() and (sweep / "comparison.png").is_file()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import commands
+import inside
 from anydoor_lab.config.pipelines import load_pipeline
 from anydoor_lab.models.sources import lacking, obtain, reading
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
@@ -109,7 +109,7 @@ def test_every_command_ends_with_the_sentence_and_exit_code_two(
         "export": [f"run={folder}", "out=out"],
         "train": [f"init={folder}", "logger=silent"],
     }[command]
-    commands.run(command, *arguments, cwd=tmp_path).refused(WEIGHTS, "is damaged")
+    inside.run(command, *arguments, cwd=tmp_path).refused(WEIGHTS, "is damaged")
     assert not (tmp_path / "out").exists()
 
 
@@ -173,7 +173,7 @@ def test_damaged_networks_of_a_scale_are_named_with_their_setting(
         shutil.copytree(networks, folder)
         (folder / place).write_text(POINTER)
         settings = [*model_overrides(folder), "logger=silent", "eval=fast", "train.steps=1"]
-        ended = commands.run("train", *settings, "train.workers=0", cwd=tmp_path / "here")
+        ended = inside.run("train", *settings, "train.workers=0", cwd=tmp_path / "here")
         ended.refused(f"{setting}: no ", "git-lfs pointer")
 
 

@@ -165,8 +165,8 @@ def test_the_tiny_base_is_refused_at_the_papers_scale(tmp_path: Path, networks: 
 def test_the_papers_scale_builds_from_local_folders(networks: Path, tmp_path: Path) -> None:
     from hydra import compose, initialize_config_dir
 
-    from anydoor_lab.config.compose import conf_dir
     from anydoor_lab.config.pipelines import build_pipeline
+    from anydoor_lab.structures.names import conf_dir
 
     shutil.copytree(networks / "base", tmp_path / "base")
     edit(tmp_path / "base" / "scheduler" / "scheduler_config.json", prediction_type="epsilon")

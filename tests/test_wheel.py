@@ -58,7 +58,7 @@ def test_the_wheel_holds_the_embedded_weights_and_scripts(wheel: Path) -> None:
 
 
 def test_an_installed_wheel_finds_its_own_conf(site: Path, tmp_path: Path) -> None:
-    code = "from anydoor_lab import configs; print(configs.conf_dir())"
+    code = "from anydoor_lab.structures.names import conf_dir; print(conf_dir())"
     done = call("-c", code, cwd=tmp_path, PYTHONPATH=str(site))
     assert done.stdout.strip() == str(site / "anydoor_lab" / "conf")
 

@@ -15,13 +15,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anydoor_lab import load_pipeline
 from anydoor_lab.data.world import World
+from anydoor_lab.models.idx.table import id_choices
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.names import conf_dir
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker, Teleporter
 from anydoor_lab.widgets.object_cutter.segmenters import Sam
-from anydoor_lab.widgets.teleporter.variants import IDX
+from anydoor_lab.widgets.teleporter.variants import Variants
 from small import RandomSamples, small_objective
 
 if TYPE_CHECKING:
@@ -168,11 +171,22 @@ def test_sam_cuts_where_its_weights_are(tmp_path: Path) -> None:
     assert cut.dtype == np.bool_
 
 
-def test_the_names_of_idx_are_those_of_conf() -> None:
-    from anydoor_lab.config.compose import conf_dir
+def test_a_joint_network_offers_all_of_conf_idx_its_own_first() -> None:
+    names = {path.stem for path in (conf_dir() / "idx").glob("*.yaml")}
+    variants = Variants(load_pipeline("embedded:anydoor"))
+    assert set(variants.names) == names
+    assert variants.names[0] == "dinov2"
 
-    names = {path.stem for path in (Path(conf_dir()) / "idx").glob("*.yaml")}
-    assert names == set(IDX)
+
+def test_a_variant_is_told_its_tokens_whatever_was_asked_before() -> None:
+    pipeline = load_pipeline("embedded:anydoor")
+    variants = Variants(pipeline)
+    for name in ("dinov2_global", "dinov2", "clip", "dinov2_global"):
+        chosen = variants.pipeline(name)
+        assert chosen.id_extractor.config.tokens == id_choices()[name].tokens
+        assert chosen.config.remove_background == id_choices()[name].remove_background
+    assert pipeline.id_extractor.config.tokens == "both"
+    assert pipeline.config.remove_background
 
 
 def teleporter(pipeline: AnyDoorPipeline, folder: Path, **settings: object) -> Teleporter:

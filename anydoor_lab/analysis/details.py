@@ -49,12 +49,11 @@ def detail_energy(
     """
     if len(prepared.tokens) != 1:
         raise InputError(f"{len(prepared.tokens)} pairs are prepared; expected one")
-    asked = torch.tensor(timesteps, device=prepared.hint.device)
+    asked = torch.tensor(timesteps, device=prepared.tokens.device)
     many = len(asked)
-    maps = pipeline.model.details(
-        prepared.hint.expand(many, -1, -1, -1), asked, prepared.tokens.expand(many, -1, -1)
-    )
-    shares = torch.from_numpy(region).to(prepared.hint)[None, None]
+    hints = {name: hint.expand(many, -1, -1, -1) for name, hint in prepared.hints.items()}
+    maps = pipeline.model.details(hints, asked, prepared.tokens.expand(many, -1, -1))
+    shares = torch.from_numpy(region).to(prepared.tokens)[None, None]
     sides = sorted({m.shape[-1] for m in maps}, reverse=True)
     columns = [_energies([m for m in maps if m.shape[-1] == side], shares) for side in sides]
     inside, outside = (np.stack(column, axis=1) for column in zip(*columns, strict=True))

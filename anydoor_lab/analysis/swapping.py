@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from anydoor_lab.diffusion.guidance import BoundDenoiser, Prepared
+from anydoor_lab.diffusion.guidance import Prepared, bound_denoiser
 from anydoor_lab.diffusion.sampler import Denoised, sample_ddim
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
@@ -26,7 +26,7 @@ def swap(tokens_of: Prepared, details_of: Prepared) -> Prepared:
         ValueError: the two hold different numbers of pairs or another resolution.
     """
     _check_alike(tokens_of, details_of)
-    return replace(tokens_of, hint=details_of.hint)
+    return replace(tokens_of, hints=details_of.hints)
 
 
 @torch.no_grad()
@@ -60,12 +60,12 @@ def denoise_switched(
     guidance = pipeline.config.guidance_scale if guidance_scale is None else guidance_scale
     schedule = Schedule.of(pipeline.scheduler)
     early, late = (
-        BoundDenoiser(pipeline.model, schedule, one, 1, guidance) for one in (first, then)
+        bound_denoiser(pipeline.model, schedule, one, 1, guidance) for one in (first, then)
     )
     switched = timesteps[step] if step < len(timesteps) else -1
 
-    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        return (late if int(t[0]) <= switched else early)(x, t)
+    def denoise(x: torch.Tensor, t: int) -> torch.Tensor:
+        return (late if t <= switched else early)(x, t)
 
     noise = pipeline.start_noise(first.resolution, [[seed]] * len(first.tokens))
     yield from sample_ddim(denoise, noise, timesteps, schedule, pipeline.last_alpha)
@@ -98,6 +98,7 @@ def _looks(crop: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _check_alike(first: Prepared, second: Prepared) -> None:
-    if first.hint.shape != second.hint.shape or len(first.tokens) != len(second.tokens):
-        seen = f"hints of {tuple(first.hint.shape)} and {tuple(second.hint.shape)}"
+    sizes = [{n: tuple(hint.shape) for n, hint in one.hints.items()} for one in (first, second)]
+    if sizes[0] != sizes[1] or len(first.tokens) != len(second.tokens):
+        seen = f"hints of {sizes[0]} and {sizes[1]}"
         raise InputError(f"{seen}; expected as many pairs at the same resolution")

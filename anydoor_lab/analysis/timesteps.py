@@ -48,14 +48,14 @@ def loss_at(
     """
     model, schedule = pipeline.model, Schedule.of(pipeline.scheduler)
     prepared = pipeline.prepare(shown)
-    target = torch.from_numpy(np.stack([one.target for one in shown])).to(prepared.hint)
+    target = torch.from_numpy(np.stack([one.target for one in shown])).to(prepared.tokens)
     x0 = model.latents(target)
     drawn = rng_for(seed, 0, "noise").standard_normal(tuple(x0.shape), np.float32)
     noise = torch.from_numpy(drawn).to(x0)
     losses = []
     for timestep in timesteps:
         t = torch.full((len(shown),), timestep, device=x0.device)
-        details = model.details(prepared.hint, t, prepared.tokens)
+        details = model.details(prepared.hints, t, prepared.tokens)
         output = model(schedule.add_noise(x0, noise, t), t, prepared.tokens, details)
         squared = (output - schedule.target(x0, noise, t)).float().square()
         losses.append(squared.mean(dim=(1, 2, 3)).cpu().numpy())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import cv2
@@ -30,6 +31,7 @@ class Conditioning:
         shape_mask: (1, R, R) float32 in {-1, 0, 1}; 1 = region asked for, -1 = padding.
         target: (3, R, R) float32 in [-1, 1], the scene crop itself (in training the truth).
         placement: how to paste back.
+        further: (C, R, R) float32 each, what further branches of a model read, by name.
     """
 
     id_image: np.ndarray
@@ -37,6 +39,13 @@ class Conditioning:
     shape_mask: np.ndarray
     target: np.ndarray
     placement: Placement
+    further: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """The arrays the networks read, by name."""
+        names = ("id_image", "collage", "shape_mask", "target")
+        return {name: getattr(self, name) for name in names} | dict(self.further)
 
 
 @dataclass(frozen=True, slots=True)

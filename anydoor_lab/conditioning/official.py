@@ -7,6 +7,8 @@ checkpoint are shown pairs so; new ones learn from `Conditioner`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
@@ -14,15 +16,19 @@ import numpy as np
 
 from anydoor_lab.conditioning.collage import Collage, edge_map
 from anydoor_lab.conditioning.conditioner import Conditioning, Shape
-from anydoor_lab.conditioning.placement import MARGIN_PX, Placement
+from anydoor_lab.conditioning.placement import MARGIN_PX, Blend, Placement, paste
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import RunError
-from anydoor_lab.structures.images import padded_square
+from anydoor_lab.structures.images import as_picture, padded_square
 from anydoor_lab.structures.pair import Pair
 
+PREPROCESSINGS = ("default", "official")
 EDGE_PX = 256
 FEWEST_PX = 10
 """A mask of fewer pixels stands for the whole picture."""
+TOO_SMALL = "too small for the official preprocessing"
+AID = "; mark a larger one further inside, or set preprocessing to default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,12 @@ class OfficialConditioner:
     collage: Collage | None = None
 
     def condition(self, pair: Pair, rng: np.random.Generator, shape: Shape = "box") -> Conditioning:
-        """What the model is shown; as `Conditioner.condition`."""
+        """What the model is shown; as `Conditioner.condition`.
+
+        Raises:
+            UnusablePair: the object or the region is so small, or so near the scene's rim, that
+                the released code fails or writes nothing.
+        """
         id_image, mask = reference_square(pair, self.id_size, self.id_margin)
         place = official_placement(pair, self.resolution, self.grow, self.zoom)
         crop, box = pair.scene[place.crop.slices], place.region
@@ -84,8 +95,13 @@ class OfficialConditioner:
 
 
 def reference_square(pair: Pair, size: int, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """The object on white and its mask, (S, S, 3) and (S, S) uint8, the mask with soft edges."""
-    box = official_box(pair.reference_mask)
+    """The object on white and its mask, (S, S, 3) and (S, S) uint8, the mask with soft edges.
+
+    Raises:
+        UnusablePair: the mask is a single row or column.
+    """
+    with _refused_without_area("the object of the reference"):
+        box = official_box(pair.reference_mask)
     mask = pair.reference_mask[box.slices].astype(np.uint8)
     white = np.where(mask[..., None] > 0, pair.reference[box.slices], np.uint8(255))
     padding = []
@@ -107,11 +123,32 @@ def high_frequency(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def official_placement(pair: Pair, resolution: int, grow: float, zoom: float) -> Placement:
-    """Where the region lies, and the crop about it."""
+    """Where the region lies, and the crop about it.
+
+    Raises:
+        UnusablePair: there is no crop that holds the region, or nothing of it would be written.
+    """
     height, width = pair.scene_mask.shape
-    region = grown(official_box(pair.scene_mask), grow, height, width)
-    crop = squared(grown(region, zoom, height, width), height, width)
+    with _refused_without_area("the region asked for"):
+        region = grown(official_box(pair.scene_mask), grow, height, width)
+        crop = squared(grown(region, zoom, height, width), height, width)
+    seen = f"the region's crop is {crop.height}x{crop.width} (height x width) pixels"
+    if min(crop.height, crop.width) <= 2 * MARGIN_PX:
+        raise UnusablePair(TOO_SMALL, f"{seen}, and {MARGIN_PX} at each side stay as they are{AID}")
+    if region.within(crop) != region:
+        detail = f"{seen}, made square it loses a row or column of the region{AID}"
+        raise UnusablePair("region at the scene's rim", detail)
     return Placement(height, width, crop, region, resolution)
+
+
+@contextmanager
+def _refused_without_area(what: str) -> Iterator[None]:
+    """Boxes that lose their only row or column end in a sentence about `what`."""
+    try:
+        yield
+    except ValueError as error:
+        detail = f"{what} has no pixel left without its last row and column{AID}"
+        raise UnusablePair(TOO_SMALL, detail) from error
 
 
 def official_box(mask: np.ndarray) -> Box:
@@ -137,6 +174,23 @@ def squared(box: Box, height: int, width: int) -> Box:
     if box.height >= box.width:
         return Box(box.y1, box.y2, cx - half, cx + half).clipped(height, width)
     return Box(cy - half, cy + half, box.x1, box.x2).clipped(height, width)
+
+
+def paste_decoded(
+    decoded: np.ndarray, pair: Pair, placement: Placement, blend: Blend, preprocessing: str
+) -> np.ndarray:
+    """The scene with a decoded picture written back, a whole crop as the preprocessing has it.
+
+    Args:
+        decoded: (3, R, R) float in [-1, 1] but for overshoots.
+        pair, placement, blend: as for `paste`.
+        preprocessing: of the pipeline; `official` resizes linearly before rounding, truncates, and
+            drops the picture's first row.
+    """
+    if preprocessing != "official" or blend != "crop":
+        return paste(as_picture(decoded), pair, placement, blend)
+    levels = np.clip(decoded.transpose(1, 2, 0) * 127.5 + 127.5, 0, 255)
+    return crop_back(np.ascontiguousarray(levels[1:]), pair.scene, placement)
 
 
 def crop_back(prediction: np.ndarray, scene: np.ndarray, placement: Placement) -> np.ndarray:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from anydoor_lab.training.batches import FitSettings
     from anydoor_lab.training.samples import PairStream
 
+PATIENCE_MINUTES = 60
+"""A process that waits longer than this for another one ends with a sentence."""
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -152,12 +154,22 @@ def build_accelerator(precision: str) -> Accelerator:
         raise InputError("train.precision=fp16 needs a GPU; use fp32 or bf16 on this machine")
     AcceleratorState._reset_state()  # a sweep's jobs may differ in precision
     # processes wait for each other while one draws a pool or writes a checkpoint
-    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
+    patience = InitProcessGroupKwargs(timeout=timedelta(minutes=PATIENCE_MINUTES))
     # several processes without a GPU find each other only when told that they are on CPUs
     on_cpus = "RANK" in os.environ and not torch.cuda.is_available()
     return Accelerator(
         cpu=on_cpus, mixed_precision=PRECISIONS[precision], kwargs_handlers=[patience]
     )
+
+
+def start_processes() -> bool:
+    """Join the processes that a launcher started; whether this is the first of them."""
+    import torch
+    from accelerate import PartialState
+
+    patience = timedelta(minutes=PATIENCE_MINUTES)
+    on_cpus = "RANK" in os.environ and not torch.cuda.is_available()
+    return PartialState(cpu=on_cpus, timeout=patience).is_main_process
 
 
 def memory_plan(training: Training, half: bool, resolution: int) -> str:

@@ -243,7 +243,7 @@ def preset_cost(source: str | Path, preset: str) -> str:
     measured = next((row for row in rows if row.get("preset") == preset), None)
     if measured is None:
         return f"its cost in score is not measured: evaluate run={source} eval.preset={preset}"
-    names = {"clip": "CLIP score", "dino": "DINO score", "kept": "attributes kept"}
+    names = {"clip": "CLIP score", "dino": "DINO score", "attribute_accuracy": "attribute accuracy"}
     scores = [f"{said} {rows[-1][n]:.1f} -> {measured[n]:.1f}" for n, said in names.items()]
     return f"measured ({bench['scale']}, {bench['n']} pairs): {', '.join(scores)}"
 

@@ -1,22 +1,21 @@
 """Classifier-free guidance, and a denoiser with all its conditions bound.
 
-All that can be computed once is: tokens, hint and the unconditional tokens before the first step,
-their projections in the first, detail maps once for all seeds of a pair.
+All that can be computed once is: tokens, hints and the unconditional tokens before the first step,
+their projections in the first, detail maps once for all seeds of a pair. No step waits for the
+device: what it must know of t it knows as a Python number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from anydoor_lab.diffusion.details import Details, DetailSchedule
+from anydoor_lab.diffusion.sampler import Denoiser
 from anydoor_lab.diffusion.schedule import Schedule
-
-REMEMBERED = "projections"
-"""Name of a tensor's attribute: a dictionary in which layers keep what they made of it."""
-Details = tuple[torch.Tensor, ...]
 
 
 def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) -> torch.Tensor:
@@ -24,10 +23,15 @@ def guide(conditional: torch.Tensor, unconditional: torch.Tensor, scale: float) 
     return unconditional + scale * (conditional - unconditional)
 
 
-def remembering(tokens: torch.Tensor) -> torch.Tensor:
-    """`tokens`, of which `models.unet.TokenProjection` layers keep their output."""
-    setattr(tokens, REMEMBERED, {})
-    return tokens
+def guided(both: Denoiser, scale: float) -> Denoiser:
+    """Classifier-free guidance of `both`, which takes each x twice: with its conditions, then
+    without."""
+
+    def denoise(x: torch.Tensor, t: int) -> torch.Tensor:
+        conditional, unconditional = both(torch.cat([x, x]), t).chunk(2)
+        return guide(conditional, unconditional, scale)
+
+    return denoise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,13 +41,13 @@ class Prepared:
     Args:
         tokens: (B, N, D) ID tokens.
         unconditional: (1, N, D) tokens of an all-zero id_image.
-        hint: (B, C, h, w) embedded collage and shape mask.
+        hints: (B, C, h, w) embedded pictures, by the branch that reads them.
         resolution: R.
     """
 
     tokens: torch.Tensor
     unconditional: torch.Tensor
-    hint: torch.Tensor
+    hints: Mapping[str, torch.Tensor]
     resolution: int
 
 
@@ -68,87 +72,94 @@ class Savings:
         return self.guided_above < t < self.guided_below
 
 
-class BoundDenoiser:
-    """A denoiser (x, t) -> eps with tokens, hint and guidance bound; eps is float32, or as x is.
-
-    The networks may be of lower precision; the step itself, which divides by alpha_t, may not.
+class BoundNetworks:
+    """The networks with the conditions of R rows bound; x is (R * K, 4, h, w), a row's K together.
 
     Args:
         model: `models.anydoor.AnyDoor` or anything with its methods.
         schedule: what it predicts.
-        prepared: B pairs.
-        num_seeds: K; x is (B * K, 4, h, w), the seeds of a pair beside each other.
-        guidance: scale; 1 leaves the unconditional half out.
-        timesteps: all that will be asked for, in their order; detail maps are computed ahead.
-        savings: what may be saved.
+        tokens: (R, N, D).
+        hints: (R, C, h, w) each.
+        num_seeds: K.
     """
 
     def __init__(
         self,
         model: Any,
         schedule: Schedule,
-        prepared: Prepared,
+        tokens: torch.Tensor,
+        hints: Mapping[str, torch.Tensor],
         num_seeds: int,
-        guidance: float,
-        timesteps: Sequence[int] = (),
-        savings: Savings | None = None,
     ) -> None:
-        self.model, self.schedule, self.guidance = model, schedule, guidance
-        self.num_seeds, self.savings = num_seeds, savings or Savings()
-        tokens, hint = prepared.tokens, prepared.hint
-        if guidance != 1.0:
-            tokens = torch.cat([tokens, prepared.unconditional.expand_as(tokens)])
-            hint = torch.cat([hint, hint])
-        self.pairs, self.hint, self.tokens = len(prepared.tokens), hint, tokens
-        every = self.savings.details_every
-        self.spans = [list(timesteps[i : i + every]) for i in range(0, len(timesteps), every)]
-        self.ahead: dict[int, Details] = {}
-        self._repeated: dict[tuple[int, int, bool], torch.Tensor] = {}
+        self.model, self.schedule, self.num_seeds = model, schedule, num_seeds
+        self.tokens, self.hints = tokens, hints
+        self._beside = model.projections(_several(tokens, num_seeds))
+        self._after: dict[int, Any] = {}
 
-    def __call__(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Eps (B * K, 4, h, w) of `x` at `t` (B * K,), the same for all."""
-        step = int(t[0])
-        guided = self._guided(step)
-        rows = len(self.tokens) if guided else self.pairs
-        details = tuple(
-            detail[:rows].repeat_interleave(self.num_seeds, dim=0) for detail in self._details(step)
-        )
-        doubled, times = (torch.cat([x, x]), torch.cat([t, t])) if guided else (x, t)
-        tokens = self._tokens(rows, self.num_seeds, beside=True)
-        output = self.model(doubled.to(tokens.dtype), times, tokens, details)
-        eps = self.schedule.noise_of(output.float(), doubled, times)
-        if not guided:
-            return eps
-        conditional, unconditional = eps.chunk(2)
-        return guide(conditional, unconditional, self.guidance)
+    def noise(self, x: torch.Tensor, t: int, details: Details) -> torch.Tensor:
+        """Eps, float32 or as x is, given detail maps of which the first R rows are these.
 
-    def _guided(self, step: int) -> bool:
-        return self.guidance != 1.0 and self.savings.guided(step)
+        The networks may be of lower precision; the step, which divides by alpha_t, may not.
+        """
+        rows, times = len(self.tokens), torch.full((len(x),), t, device=x.device)
+        maps = tuple(_several(one[:rows], self.num_seeds) for one in details)
+        with self._beside as known:
+            output = self.model(x.to(known.tokens.dtype), times, known.tokens, maps)
+        return self.schedule.noise_of(output.float(), x, t)
 
-    def _tokens(self, rows: int, times: int, *, beside: bool) -> torch.Tensor:
-        """The first `rows` tokens, each (or all) `times` times; always the same tensor, so that
-        its projections are computed once."""
-        key = (rows, times, beside)
-        if key not in self._repeated:
-            few = self.tokens[:rows]
-            several = few.repeat_interleave(times, dim=0) if beside else few.repeat(times, 1, 1)
-            self._repeated[key] = remembering(several)
-        return self._repeated[key]
+    def details(self, timesteps: Sequence[int]) -> list[Details]:
+        """The R rows' detail maps at each of `timesteps`, all in one batch."""
+        rows, many, device = len(self.tokens), len(timesteps), self.tokens.device
+        if many not in self._after:
+            self._after[many] = self.model.projections(self.tokens.repeat(many, 1, 1))
+        times = torch.cat([torch.full((rows,), t, device=device) for t in timesteps])
+        hints = {name: hint.repeat(many, 1, 1, 1) for name, hint in self.hints.items()}
+        with self._after[many] as known:
+            maps = self.model.details(hints, times, known.tokens)
+        return list(zip(*(one.chunk(many) for one in maps), strict=True))
 
-    def _details(self, step: int) -> Details:
-        """The detail maps for `step`: those of its span's first timestep."""
-        place = next((i for i, span in enumerate(self.spans) if step in span), None)
-        spans = [[step]] if place is None else self.spans[place : place + self.savings.chunk]
-        if spans[0][0] not in self.ahead:
-            self.ahead = self._computed(spans)
-        return self.ahead[spans[0][0]]
 
-    def _computed(self, spans: list[list[int]]) -> dict[int, Details]:
-        guided = [any(self._guided(step) for step in span) for span in spans]
-        rows = len(self.tokens) if any(guided) else self.pairs
-        tokens = self._tokens(rows, len(spans), beside=False)
-        t = torch.tensor([span[0] for span in spans], device=tokens.device)
-        hint = self.hint[:rows].repeat(len(spans), 1, 1, 1)
-        maps = self.model.details(hint, t.repeat_interleave(rows), tokens)
-        chunks = zip(*(one.chunk(len(spans)) for one in maps), strict=True)
-        return {span[0]: chunk for span, chunk in zip(spans, chunks, strict=True)}
+def _several(rows: torch.Tensor, times: int) -> torch.Tensor:
+    """Each of the rows `times` times, side by side; once is no copy."""
+    return rows if times == 1 else rows.repeat_interleave(times, dim=0)
+
+
+def bound_denoiser(
+    model: Any,
+    schedule: Schedule,
+    prepared: Prepared,
+    num_seeds: int,
+    guidance: float,
+    timesteps: Sequence[int] = (),
+    savings: Savings | None = None,
+) -> Denoiser:
+    """The guided denoiser (x, t) -> eps of `prepared`, float32 or as x is.
+
+    Args:
+        model, schedule: as of `BoundNetworks`.
+        prepared: B pairs.
+        num_seeds: K; x is (B * K, 4, h, w), the seeds of a pair beside each other.
+        guidance: scale; 1 leaves the unconditional half out.
+        timesteps: all that will be asked for, in their order; detail maps are computed ahead.
+        savings: what may be saved.
+    """
+    savings, few = savings or Savings(), prepared.tokens
+    tokens = torch.cat([few, prepared.unconditional.expand_as(few)])
+    hints = {name: torch.cat([hint, hint]) for name, hint in prepared.hints.items()}
+    alone = BoundNetworks(model, schedule, few, prepared.hints, num_seeds)
+    both = BoundNetworks(model, schedule, tokens, hints, num_seeds)
+
+    def is_guided(t: int) -> bool:
+        return guidance != 1.0 and savings.guided(t)
+
+    def maps(spans: Sequence[Sequence[int]]) -> list[Details]:
+        networks = both if any(is_guided(t) for span in spans for t in span) else alone
+        return networks.details([span[0] for span in spans])
+
+    details = DetailSchedule(maps, timesteps, savings.details_every, savings.chunk)
+    with_guidance = guided(lambda x, t: both.noise(x, t, details(t)), guidance)
+
+    def denoise(x: torch.Tensor, t: int) -> torch.Tensor:
+        return with_guidance(x, t) if is_guided(t) else alone.noise(x, t, details(t))
+
+    return denoise

@@ -55,7 +55,8 @@ class DiffusionLoss(nn.Module):
 
         Args:
             batch: `index` (B,), `variation` (list of B), `id_image` (B, 3, S, S) in [0, 1],
-                `target` and `collage` (B, 3, R, R) in [-1, 1], `shape_mask` (B, 1, R, R);
+                `target` and `collage` (B, 3, R, R) in [-1, 1], `shape_mask` (B, 1, R, R),
+                and what else the model's branches read;
                 for a model of several ID extractors also `extractor` (B,), which one to use.
 
         Returns:
@@ -68,8 +69,7 @@ class DiffusionLoss(nn.Module):
         t = self._draw_timesteps(indices, batch["variation"], x0.device)
         chosen = {name: batch[name] for name in ("extractor",) if name in batch}
         tokens = self.model.tokens(self._dropped(batch["id_image"], indices), **chosen)
-        hint = self.model.hint_features(batch["collage"], batch["shape_mask"])
-        details = self.model.details(hint, t, tokens)
+        details = self.model.details(self.model.hints(batch), t, tokens)
         output = self.model(self.schedule.add_noise(x0, noise, t), t, tokens, details)
         squared = (output.float() - self.schedule.target(x0, noise, t).float()) ** 2
         weight = self._weights(batch["shape_mask"], squared)

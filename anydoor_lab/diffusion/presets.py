@@ -59,7 +59,13 @@ def named_preset(name: str) -> Preset:
 
 
 def solver_scheduler(scheduler: Any, steps: int, device: Any = None) -> UniPCMultistepScheduler:
-    """A UniPC scheduler for the noise schedule of `scheduler`, fed with eps, set to `steps`."""
+    """A UniPC scheduler for the noise schedule of `scheduler`, fed with eps, set to `steps`.
+
+    Its numbers go to the `device` once, where its own way is number by number in every step, and
+    its place among the steps is told, where it would search the timesteps for the first one.
+    """
     solver = UniPCMultistepScheduler.from_config(scheduler.config, prediction_type="epsilon")
-    solver.set_timesteps(steps, device=device)
+    solver.set_timesteps(steps)
+    solver.set_begin_index(0)
+    solver.sigmas = solver.sigmas.to(device)
     return solver

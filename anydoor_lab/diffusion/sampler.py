@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,8 @@ import torch
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.structures.errors import InputError
 
-Denoiser = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""(x (B, C, h, w), t (B,)) -> eps, with all conditioning bound inside."""
+Denoiser = Callable[[torch.Tensor, int], torch.Tensor]
+"""(x (B, C, h, w), t) -> eps, with all conditioning bound inside; t is the same for all."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +24,18 @@ class Denoised:
     t: int
     x: torch.Tensor
     x0: torch.Tensor
+
+
+def last(steps: Iterable[Denoised]) -> Denoised:
+    """The last step, once all have been taken.
+
+    Raises:
+        ValueError: there is none.
+    """
+    kept = deque(steps, maxlen=1)
+    if not kept:
+        raise InputError("no step was taken; expected at least one timestep")
+    return kept.pop()
 
 
 def spaced_timesteps(steps: int, total: int = 1000, spacing: str = "trailing") -> list[int]:
@@ -51,17 +64,19 @@ def sample_by(
 ) -> Iterator[Denoised]:
     """Yield every step of a diffusers scheduler that is set to its timesteps and takes eps.
 
+    Whether a step waits for the device is the scheduler's affair: UniPC's corrector solves two
+    equations with `torch.linalg.solve`, which waits to hear whether it could.
+
     Args:
         scheduler: e.g. `UniPCMultistepScheduler`; it keeps a state, so each run needs its own.
         denoise, x, schedule: as of `sample_ddim`.
     """
-    for step, t in enumerate(scheduler.timesteps):
-        times = torch.full((len(x),), int(t), device=x.device, dtype=torch.int64)
-        eps = denoise(x, times)
-        alpha, sigma = schedule.alpha_sigma(times)
+    for step, t in enumerate(scheduler.timesteps.tolist()):
+        eps = denoise(x, t)
+        alpha, sigma = schedule.alpha_sigma(t)
         x0 = (x - sigma * eps) / alpha
         x = scheduler.step(eps, t, x).prev_sample
-        yield Denoised(step, int(t), x, x0)
+        yield Denoised(step, t, x, x0)
 
 
 @torch.no_grad()
@@ -84,11 +99,12 @@ def sample_ddim(
         schedule: of the training.
         last_alpha: alphas_cumprod after the last step; the released code has alphas_cumprod[0].
     """
-    cumprods = [float(schedule.alphas_cumprod[t]) for t in timesteps] + [last_alpha]
+    known = schedule.alphas_cumprod.tolist()
+    cumprods = [known[t] for t in timesteps] + [last_alpha]
     given = x.dtype
     x = x.to(torch.float32 if x.device.type == "mps" else torch.float64)
     for step, t in enumerate(timesteps):
-        eps = denoise(x, torch.full((len(x),), t, device=x.device, dtype=torch.int64))
+        eps = denoise(x, t)
         now, after = cumprods[step], cumprods[step + 1]
         x0 = (x - (1 - now) ** 0.5 * eps) / now**0.5
         x = after**0.5 * x0 + (1 - after) ** 0.5 * eps

@@ -41,8 +41,11 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.alphas_cumprod)
 
-    def alpha_sigma(self, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """alpha_t and sigma_t as (B, 1, 1, 1) on the device of `t` (B,)."""
+    def alpha_sigma(self, t: torch.Tensor | int) -> tuple[torch.Tensor, torch.Tensor]:
+        """alpha_t and sigma_t as (B, 1, 1, 1) on the device of `t` (B,); of a number as () where
+        the schedule is, which a product on any device takes without waiting."""
+        if isinstance(t, int):
+            return self.alphas_cumprod[t].sqrt(), (1 - self.alphas_cumprod[t]).sqrt()
         cumprod = self.alphas_cumprod.to(t.device)[t][:, None, None, None]
         return cumprod.sqrt(), (1 - cumprod).sqrt()
 
@@ -58,7 +61,9 @@ class Schedule:
         alpha, sigma = self.alpha_sigma(t)
         return alpha * noise - sigma * x0
 
-    def noise_of(self, output: torch.Tensor, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def noise_of(
+        self, output: torch.Tensor, x: torch.Tensor, t: torch.Tensor | int
+    ) -> torch.Tensor:
         """The noise eps that a network's `output` on `x` at `t` stands for."""
         if self.prediction == "epsilon":
             return output

@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import torch.distributed as dist
 
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
+from anydoor_lab.training.processes import rank_and_size
 
 Generate = Callable[
     [Sequence[Pair], Sequence[Sequence[int]], Sequence[np.random.Generator]], list[Result]
 ]
 """What is scored: as `methods.anydoor.Method`."""
-
-
-def processes() -> tuple[int, int]:
-    """This process's number and how many there are."""
-    together = dist.is_available() and dist.is_initialized()
-    return (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
 
 
 def generate_results(
@@ -31,7 +25,7 @@ def generate_results(
 
     The batches are the same however many processes share them.
     """
-    rank, world = processes()
+    rank, world = rank_and_size()
     size = max(1, settings.batch_size // num_seeds)
     for first in range(rank * size, len(pairs), world * size):
         numbers = range(first, min(first + size, len(pairs)))

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
-from anydoor_lab.evaluation.generate import Generate, generate_results, processes
+from anydoor_lab.evaluation.generate import Generate, generate_results
 from anydoor_lab.evaluation.judges import Judges, asks_for
 from anydoor_lab.evaluation.pairs import reference_region, region_of
 from anydoor_lab.evaluation.settings import EvalSettings
@@ -19,6 +18,7 @@ from anydoor_lab.metrics.interval import student_interval
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.pair import Pair
+from anydoor_lab.training.processes import gathered
 
 Singles = dict[str, dict[int, float]]
 """Single scores by name and the pair's number."""
@@ -52,9 +52,10 @@ def evaluate(
     diverse = pairs[: settings.num_diverse] if settings.num_seeds > 1 else []
     for numbers, results in generate_results(method, diverse, settings, settings.num_seeds):
         score_seeds(judges, numbers, results, singles)
-    gathered = gather(dict(singles))
-    everything = gather({"shown": shown})["shown"]
-    return row_of(gathered, judges, len(pairs)), [everything[i] for i in sorted(everything)]
+    everything = gather(dict(singles))
+    results_by_number = gather({"shown": shown})["shown"]
+    first = [results_by_number[i] for i in sorted(results_by_number)]
+    return row_of(everything, judges, len(pairs)), first
 
 
 def score_scenes(
@@ -124,12 +125,8 @@ def background_of(result: Result) -> np.ndarray:
 
 def gather(values: dict[str, dict[int, Any]]) -> dict[str, dict[int, Any]]:
     """The values of all processes, by name and the pair's number."""
-    if processes()[1] == 1:
-        return values
-    parts: list[Any] = [None] * processes()[1]
-    dist.all_gather_object(parts, values)
     joined: dict[str, dict[int, Any]] = defaultdict(dict)
-    for part in parts:
+    for part in gathered(values):
         for name, numbered in part.items():
             joined[name] |= numbered
     return dict(joined)

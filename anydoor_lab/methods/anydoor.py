@@ -8,11 +8,13 @@ from typing import Protocol, get_args
 import numpy as np
 
 from anydoor_lab.conditioning.conditioner import Shape
-from anydoor_lab.conditioning.placement import paste
+from anydoor_lab.conditioning.official import paste_decoded
 from anydoor_lab.diffusion.presets import named_preset
+from anydoor_lab.diffusion.sampler import last
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.structures.checks import check_choice
+from anydoor_lab.structures.images import as_picture
 from anydoor_lab.structures.pair import Pair
 
 
@@ -66,10 +68,11 @@ class AnyDoorMethod:
             conditioner.condition(pair, rng, self.shape)
             for pair, rng in zip(pairs, rngs, strict=True)
         ]
-        latents = self.pipeline.sample(self.pipeline.prepare(shown), seeds, preset=self.preset)
-        crops = self.pipeline.decode(latents)
+        steps = self.pipeline.denoise(self.pipeline.prepare(shown), seeds, preset=self.preset)
+        decoded = self.pipeline.model.decoded(last(steps).x)
+        way = self.pipeline.config.preprocessing
         many = [one for one in zip(pairs, shown, strict=True) for _ in seeds[0]]
         return [
-            Result(pair, paste(crop, pair, one.placement, "crop"), one, crop)
-            for (pair, one), crop in zip(many, crops, strict=True)
+            Result(pair, paste_decoded(x, pair, one.placement, "crop", way), one, as_picture(x))
+            for (pair, one), x in zip(many, decoded, strict=True)
         ]

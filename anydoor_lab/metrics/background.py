@@ -6,7 +6,7 @@ AnyDoor regenerates the whole crop, so faces and text beside the object change t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -66,14 +66,18 @@ def background_ssim(result: np.ndarray, scene: np.ndarray, background: np.ndarra
     return float(values[whole].mean())
 
 
-class BackgroundPsnr(MeanScore):
-    """Mean of `background_psnr` (dB, higher = the scene is kept) over pictures."""
+class BackgroundScore(MeanScore):
+    """The mean over pictures of what `of_one` says of one."""
 
     higher_is_better = True
+
+    def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
+        """The score of one picture; arguments and errors as `background_psnr`."""
+        raise NotImplementedError
 
     def update(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:
         """Count one picture; arguments and errors as `background_psnr`."""
-        self.add(torch.tensor([background_psnr(result, scene, background)]))
+        self.add(torch.tensor([self.of_one(result, scene, background)]))
 
     def scores(
         self,
@@ -82,38 +86,29 @@ class BackgroundPsnr(MeanScore):
         backgrounds: Sequence[np.ndarray],
     ) -> torch.Tensor:
         """(B,) float64, NaN for a picture without background."""
-        return _each(background_psnr, results, scenes, backgrounds)
+        values = []
+        for result, scene, background in zip(results, scenes, backgrounds, strict=True):
+            try:
+                values.append(self.of_one(result, scene, background))
+            except UnusablePair:
+                values.append(math.nan)
+        return torch.tensor(values, dtype=torch.float64)
 
 
-class BackgroundSsim(MeanScore):
+class BackgroundPsnr(BackgroundScore):
+    """Mean of `background_psnr` (dB, higher = the scene is kept) over pictures."""
+
+    def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
+        """`background_psnr` of one picture."""
+        return background_psnr(result, scene, background)
+
+
+class BackgroundSsim(BackgroundScore):
     """Mean of `background_ssim` (1 = the scene is kept) over pictures."""
 
-    higher_is_better = True
-
-    def update(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:
-        """Count one picture; arguments and errors as `background_ssim`."""
-        self.add(torch.tensor([background_ssim(result, scene, background)]))
-
-    def scores(
-        self,
-        results: Sequence[np.ndarray],
-        scenes: Sequence[np.ndarray],
-        backgrounds: Sequence[np.ndarray],
-    ) -> torch.Tensor:
-        """(B,) float64, NaN for a picture without background."""
-        return _each(background_ssim, results, scenes, backgrounds)
-
-
-def _each(
-    score: Callable[[np.ndarray, np.ndarray, np.ndarray], float], *several: Sequence[np.ndarray]
-) -> torch.Tensor:
-    values = []
-    for result, scene, background in zip(*several, strict=True):
-        try:
-            values.append(score(result, scene, background))
-        except UnusablePair:
-            values.append(math.nan)
-    return torch.tensor(values, dtype=torch.float64)
+    def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
+        """`background_ssim` of one picture."""
+        return background_ssim(result, scene, background)
 
 
 def _check(result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import reduce
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
@@ -11,6 +14,7 @@ from torch import nn
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.models.lora import add_adapters
+from anydoor_lab.models.projections import TokenProjections
 from anydoor_lab.models.unet import decode_noise, decoder_modules, encode_noisy
 from anydoor_lab.models.vae import decode_latents, encode_image
 from anydoor_lab.structures.errors import InputError
@@ -24,22 +28,36 @@ class AnyDoor(nn.Module):
     Args:
         unet: the base diffusion network; encoder and middle stay frozen (Sec. 3.3).
         vae: images to latents and back; frozen.
-        detail_extractor: the trained ControlNet-style branch (Sec. 3.2).
+        branches: trained ControlNet-style branches by name; the paper's one is called
+            `detail_extractor` (Sec. 3.2). The maps of several are added.
         id_extractor: a frozen encoder with a trained projector (Sec. 3.1).
     """
+
+    detail_extractor: DetailExtractor
 
     def __init__(
         self,
         unet: UNet2DConditionModel,
         vae: AutoencoderKL,
-        detail_extractor: DetailExtractor,
+        branches: Mapping[str, DetailExtractor],
         id_extractor: IdExtractor,
     ) -> None:
         super().__init__()
         self.unet = unet
         self.vae = vae
-        self.detail_extractor = detail_extractor
+        for name, branch in branches.items():
+            self.add_module(name, branch)
         self.id_extractor = id_extractor
+
+    @property
+    def branches(self) -> dict[str, DetailExtractor]:
+        """All branches by name."""
+        return {n: b for n, b in self.named_children() if isinstance(b, DetailExtractor)}
+
+    @property
+    def inputs(self) -> dict[str, int]:
+        """What the branches read: the channels of each picture by its name."""
+        return {name: n for branch in self.branches.values() for name, n in branch.inputs.items()}
 
     @property
     def projectors(self) -> list[nn.Module]:
@@ -49,7 +67,7 @@ class AnyDoor(nn.Module):
     def freeze(self, trained: Trained = "paper", lora_rank: int = 16) -> AnyDoor:
         """Leave gradients only where training needs them; returns itself.
 
-        `paper`: detail extractor, UNet decoder and output, projector (Figure 2's flames).
+        `paper`: the branches, UNet decoder and output, projector (Figure 2's flames).
         `official`: the same without the projector, which the released code never trains.
         `all`: the whole UNet too, for training without a pretrained base.
         `lora`: adapters of `lora_rank` in detail extractor and decoder, and nothing else.
@@ -65,11 +83,12 @@ class AnyDoor(nn.Module):
                 parameter.requires_grad_(True)
             return self
         parts = [self.unet] if trained == "all" else decoder_modules(self.unet)
-        for part in (*parts, self.detail_extractor):
+        for part in (*parts, *self.branches.values()):
             part.requires_grad_(True)
         for projector in self.projectors:
             projector.requires_grad_(trained != "official")
-        self.detail_extractor.conv_in.requires_grad_(False)
+        for branch in self.branches.values():
+            branch.conv_in.requires_grad_(False)
         return self
 
     def latents(self, target: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
@@ -87,6 +106,11 @@ class AnyDoor(nn.Module):
         """Images (B, 3, R, R), nominally in [-1, 1], of scaled `latents`."""
         return decode_latents(self.vae, latents)
 
+    @torch.no_grad()
+    def decoded(self, latents: torch.Tensor) -> np.ndarray:
+        """The same as an array, float32, of latents of any precision."""
+        return self.images(latents.to(self.vae.dtype)).float().cpu().numpy()
+
     def tokens(self, id_image: torch.Tensor) -> torch.Tensor:
         """ID tokens (B, N, D) of `id_image` (B, 3, S, S); gradient only in the projector."""
         bring(self.id_extractor)
@@ -94,16 +118,36 @@ class AnyDoor(nn.Module):
             features = self.id_extractor.features(id_image)
         return self.id_extractor.projector(features)
 
-    def hint_features(self, collage: torch.Tensor, shape_mask: torch.Tensor) -> torch.Tensor:
-        """The hint stem's (B, C, h, w), the same at every t."""
-        bring(self.detail_extractor)
-        return self.detail_extractor.embed_hint(torch.cat([collage, shape_mask], dim=1))
+    def projections(self, tokens: torch.Tensor) -> TokenProjections:
+        """Inside `with`, keys and values of `tokens` (B, N, D) are computed only once."""
+        return TokenProjections([self.unet, *self.branches.values()], tokens)
+
+    def hints(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Every branch's embedded pictures (B, C, h, w), the same at every t.
+
+        Args:
+            inputs: (B, C, R, R) each, by name; those that no branch reads may be among them.
+
+        Raises:
+            ValueError: one that a branch reads is missing.
+        """
+        hints = {}
+        for name, branch in self.branches.items():
+            missing = [one for one in branch.inputs if one not in inputs]
+            if missing:
+                there = ", ".join(inputs)
+                raise InputError(f"the {name} needs {', '.join(missing)}; there are only {there}")
+            bring(branch)
+            pictures = torch.cat([inputs[one] for one in branch.inputs], dim=1)
+            hints[name] = branch.embed_hint(pictures)
+        return hints
 
     def details(
-        self, hint_features: torch.Tensor, t: torch.Tensor, tokens: torch.Tensor
+        self, hints: Mapping[str, torch.Tensor], t: torch.Tensor, tokens: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        """Detail maps, independent of the noisy latent."""
-        return self.detail_extractor(hint_features, t, tokens)
+        """Detail maps, the sum of all branches', independent of the noisy latent."""
+        maps = [branch(hints[name], t, tokens) for name, branch in self.branches.items()]
+        return tuple(reduce(torch.add, same) for same in zip(*maps, strict=True))
 
     def forward(
         self,

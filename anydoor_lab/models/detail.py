@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from diffusers import ControlNetModel, ModelMixin, UNet2DConditionModel  # noqa: F401
@@ -11,16 +12,17 @@ from anydoor_lab.models.unet import embed_timestep, run_down_blocks, run_middle
 
 # A pipeline loads a component only if the component's own module knows the name ModelMixin.
 
-HINT_CHANNELS = 4
-"""Collage (RGB) and shape mask."""
-
 
 class DetailExtractor(ControlNetModel):
     """A copy of the UNet's encoder fed with the hint instead of the noisy latent.
 
     The embedded hint replaces the first convolution's output (as in the released code), so the
     branch sees the hint, t and the tokens only, and its maps can be shared by all seeds of a pair.
+    A branch that sees other pictures is a subclass with other `inputs`.
     """
+
+    inputs: ClassVar[Mapping[str, int]] = {"collage": 3, "shape_mask": 1}
+    """The pictures that are stacked to the hint, in order: the channels of each by its name."""
 
     @classmethod
     def copied_from(
@@ -34,7 +36,7 @@ class DetailExtractor(ControlNetModel):
         """
         detail = cls.from_unet(
             unet,
-            conditioning_channels=HINT_CHANNELS,
+            conditioning_channels=sum(cls.inputs.values()),
             conditioning_embedding_out_channels=tuple(stem_channels),
         )
         # the zero convolutions alone make the branch start at nothing; a zero stem before them, as
@@ -46,7 +48,7 @@ class DetailExtractor(ControlNetModel):
         return detail
 
     def embed_hint(self, hint: torch.Tensor) -> torch.Tensor:
-        """(B, C, h, w) features of `hint` (B, 4, R, R); independent of t."""
+        """(B, C, h, w) features of `hint`, the stacked `inputs` (B, 4, R, R); independent of t."""
         return self.controlnet_cond_embedding(hint)
 
     def forward(

@@ -49,6 +49,6 @@ def full_size_networks() -> AnyDoor:
     return AnyDoor(
         unet=unet,
         vae=AutoencoderKL(**VAE),
-        detail_extractor=DetailExtractor.copied_from(unet),
+        branches={"detail_extractor": DetailExtractor.copied_from(unet)},
         id_extractor=Dinov2Extractor(DINOV2_GIANT, UNET["cross_attention_dim"]),
     )

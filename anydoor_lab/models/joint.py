@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class JointAnyDoor(AnyDoor):
     """AnyDoor whose ID extractor is chosen for each sample.
 
     Args:
-        unet, vae, detail_extractor: as for `AnyDoor`.
+        unet, vae, branches: as for `AnyDoor`.
         extractors: by name; all projectors have the same width.
         choices: what a sample's number stands for: an extractor's name and whether only its
             global token is handed on.
@@ -71,11 +71,11 @@ class JointAnyDoor(AnyDoor):
         self,
         unet: UNet2DConditionModel,
         vae: AutoencoderKL,
-        detail_extractor: DetailExtractor,
+        branches: Mapping[str, DetailExtractor],
         extractors: nn.ModuleDict,
         choices: Sequence[tuple[str, bool]],
     ) -> None:
-        super().__init__(unet, vae, detail_extractor, extractors)  # type: ignore[arg-type]
+        super().__init__(unet, vae, branches, extractors)  # type: ignore[arg-type]
         self.choices = tuple(choices)
 
     @property

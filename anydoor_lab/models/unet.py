@@ -95,30 +95,6 @@ def run_middle(
     return block(sample, time, **context)
 
 
-class TokenProjection(nn.Linear):
-    """A linear layer that keeps its output with an input that has a dictionary `projections`.
-
-    Keys and values of cross-attention depend on the tokens only, which stay the same over all
-    denoising steps.
-    """
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(B, N, E) of `tokens` (B, N, D)."""
-        kept = getattr(tokens, "projections", None)
-        if kept is None or torch.is_grad_enabled():
-            return super().forward(tokens)
-        if id(self) not in kept:
-            kept[id(self)] = super().forward(tokens)
-        return kept[id(self)]
-
-
-def keep_projections(network: nn.Module) -> None:
-    """Turn the keys' and values' layers of all cross-attention into `TokenProjection`s."""
-    for name, layer in network.named_modules():
-        if name.endswith(("attn2.to_k", "attn2.to_v")) and type(layer) is nn.Linear:
-            layer.__class__ = TokenProjection
-
-
 def attends(block: nn.Module) -> bool:
     """Whether a block has cross-attention onto the tokens."""
     return bool(getattr(block, "has_cross_attention", False))

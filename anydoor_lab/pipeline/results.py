@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,3 +26,18 @@ class Result:
     scene: np.ndarray
     shown: Conditioning | None = None
     crop: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnyDoorPipelineOutput:
+    """What placing an object gives back.
+
+    Args:
+        images: one scene (H, W, 3) uint8 or PIL picture per proposal.
+        crops: the generated crops, (R, R, 3) uint8 each.
+        conditioning: what the model was shown.
+    """
+
+    images: list[Any]
+    crops: list[np.ndarray]
+    conditioning: Conditioning

@@ -16,6 +16,7 @@ from torch import nn
 from anydoor_lab.conditioning.collage import COLLAGES
 from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning
 from anydoor_lab.diffusion.loss import DiffusionLoss
+from anydoor_lab.diffusion.sampler import last
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import adaptive_timesteps
 from anydoor_lab.models.detail import DetailExtractor
@@ -193,7 +194,8 @@ class JointPlacing(nn.Module):
             extractors[name] = kind_around(name).from_encoder(folders[name], width)
             extractors[name].projector = projector
         autoencoder = AutoencoderKL.from_pretrained(vae, torch_dtype=torch.float32)
-        parts = (network.unet, autoencoder, network.detail_extractor, extractors)
+        branches = {"detail_extractor": network.detail_extractor}
+        parts = (network.unet, autoencoder, branches, extractors)
         model = JointAnyDoor(*parts, CHOICES).freeze("all")
         self.scheduler = DDIMScheduler(**SCHEDULE)
         self.loss = DiffusionLoss(
@@ -224,9 +226,8 @@ class JointPlacing(nn.Module):
         """Per held-out pair, side by side: id_image, collage, result, truth; three pairs a row."""
         pipeline = self.pipeline(samples)
         shown = [self._conditioning(pipeline, samples, entry) for entry in range(count)]
-        for denoised in pipeline.denoise(pipeline.prepare(shown), [[k] for k in range(count)]):
-            latents = denoised.x
-        results = pipeline.decode(latents)
+        steps = pipeline.denoise(pipeline.prepare(shown), [[k] for k in range(count)])
+        results = pipeline.decode(last(steps).x)
         tiles = [
             [
                 as_picture(one.id_image, low=0),

@@ -21,6 +21,7 @@ from anydoor_lab.runs.folder import GRID, SCORES
 from anydoor_lab.runs.provenance import commit
 from anydoor_lab.structures.files import write_whole
 from anydoor_lab.structures.pair import Pair
+from anydoor_lab.training.processes import rank_and_size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,8 +48,14 @@ class Bench:
         preset = getattr(method, "preset", "exact")
         if preset != "exact":
             name = f"{name}, preset {preset}"
-        with tqdm(total=len(self.pairs), desc=f"scoring {name}", unit="pair") as bar:
-            row, results = evaluate(method, self.pairs, self.judges, self.settings, bar.update)
+        rank, size = rank_and_size()
+        share, what = len(self.pairs), f"scoring {name}"
+        with tqdm(total=share, desc=what, unit="pair", disable=rank > 0) as bar:
+
+            def progress(done: int) -> None:
+                bar.update(min(done * size, share - bar.n))
+
+            row, results = evaluate(method, self.pairs, self.judges, self.settings, progress)
         return {"run": name, "preset": preset, **row}, results
 
     def anchors(self) -> list[dict[str, Any]]:

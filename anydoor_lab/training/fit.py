@@ -6,6 +6,7 @@ processes and micro-batches, the number of workers and a resume change nothing b
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from torch.utils.data import DataLoader
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.training.batches import FitSettings, Plan, learning_rate
 from anydoor_lab.training.checkpoint import Checkpoint, load_named, save_checkpoint
+from anydoor_lab.training.processes import gathered
 
 MAX_SKIPPED_STEPS = 10
 """A run stops after this many steps in a row whose gradient is not finite."""
@@ -180,10 +182,13 @@ def fit(
     """
     accelerator = state.accelerator
     plan = Plan(settings, state.step, accelerator.process_index, accelerator.num_processes)
+    # named, because inside a launcher's own processes the default is another
+    starting = multiprocessing.get_context("fork") if settings.workers else None
     loader: DataLoader[Any] = DataLoader(
         samples,  # type: ignore[arg-type]
         batch_sampler=plan,
         num_workers=settings.workers,
+        multiprocessing_context=starting,
         generator=torch.Generator(),
         pin_memory=accelerator.device.type == "cuda",
     )
@@ -270,9 +275,16 @@ class Meter:
         self._steps += 1
 
     def flush(self, batch_size: int) -> dict[str, float]:
-        """The averages since the last flush, with `samples_per_second`; starts afresh."""
+        """The averages since the last flush over all processes, which must all ask, with
+        `samples_per_second`; starts afresh."""
         joined = {n: torch.cat([v.reshape(-1) for v in vs]) for n, vs in self._values.items()}
-        metrics = {n: float(v.float().mean()) for n, v in joined.items() if len(v)}
+        sums: dict[str, float] = defaultdict(float)
+        numbers: Counter[str] = Counter()
+        for part in gathered({n: (float(v.double().sum()), len(v)) for n, v in joined.items()}):
+            for name, (total, number) in part.items():
+                sums[name] += total
+                numbers[name] += number
+        metrics = {name: sums[name] / number for name, number in numbers.items() if number}
         rate = self._steps * batch_size / max(time.perf_counter() - self._since, 1e-9)
         metrics |= self._notes | {"samples_per_second": rate}
         self._reset()

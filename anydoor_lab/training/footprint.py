@@ -66,9 +66,10 @@ def saved_bytes(model: AnyDoor, resolution: int, num_tokens: int, batch: int = 1
     with _FusedAttention(), torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
         t = torch.zeros(batch, dtype=torch.long, device="meta")
         tokens = projector(features)
-        hint = model.hint_features(pictures, pictures[:, :1])
+        sizes = {name: (batch, n, resolution, resolution) for name, n in model.inputs.items()}
+        hints = model.hints({name: torch.empty(size, **place) for name, size in sizes.items()})
         latents = torch.empty(batch, *model.latent_shape(pictures), **place)
-        output = model(latents, t, tokens, model.details(hint, t, tokens))
+        output = model(latents, t, tokens, model.details(hints, t, tokens))
         (output.float() ** 2).mean()
     return sum(storage.nbytes() for storage in kept.values())
 
@@ -146,7 +147,7 @@ def _meta_copy(model: AnyDoor) -> AnyDoor:
         whole = AnyDoor(
             type(model.unet).from_config(model.unet.config),
             type(model.vae).from_config(model.vae.config),
-            type(model.detail_extractor).from_config(model.detail_extractor.config),
+            {n: type(branch).from_config(branch.config) for n, branch in model.branches.items()},
             encoder,
         )
     for name in ADAPTED:

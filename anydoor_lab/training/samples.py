@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning
+from anydoor_lab.conditioning.conditioner import Conditioner
 from anydoor_lab.conditioning.official import OfficialConditioner
 from anydoor_lab.data.source import PairSource
 from anydoor_lab.structures.checks import UnusablePair
@@ -58,7 +58,7 @@ class PairStream:
         rng = rng_for(self.seed, index, "conditioning")
         shown = self.conditioner.condition_for_training(pair, rng)
         facts = {"index": index, "variation": pair.variation, "rejected": reasons}
-        return {**facts, **model_inputs(shown)}
+        return {**facts, **shown.inputs}
 
     def pair(self, index: int) -> Pair:
         """The pair of sample `index`; an unusable entry is counted and replaced.
@@ -92,9 +92,3 @@ class PairStream:
 def epoch_order(seed: int, epoch: int, length: int) -> np.ndarray:
     """The order in which an epoch visits its entries, (length,) int."""
     return rng_for(seed, epoch, "order").permutation(length)
-
-
-def model_inputs(conditioning: Conditioning) -> dict[str, np.ndarray]:
-    """The arrays of a `Conditioning` the networks read, by name."""
-    names = ("id_image", "collage", "shape_mask", "target")
-    return {name: getattr(conditioning, name) for name in names}

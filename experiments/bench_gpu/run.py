@@ -17,6 +17,7 @@ from tabulate import tabulate
 from anydoor_lab.config.pipelines import load_pipeline
 from anydoor_lab.diffusion.guidance import Prepared
 from anydoor_lab.diffusion.presets import PRESETS
+from anydoor_lab.diffusion.sampler import last
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.full_size import full_size_networks
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
@@ -65,7 +66,8 @@ def training_step(model: AnyDoor, cached: bool, batch: int, sizes: tuple[int, in
         with torch.autocast(device.type, torch.bfloat16):
             x = latents if cached else model.latents(picture)
             tokens = model.id_extractor.projector(features) if cached else model.tokens(id_image)
-            details = model.details(model.hint_features(picture, picture[:, :1]), t, tokens)
+            hints = model.hints({"collage": picture, "shape_mask": picture[:, :1]})
+            details = model.details(hints, t, tokens)
             loss = (model(x, t, tokens, details).float() ** 2).mean()
         loss.backward()
         optimizer.step()
@@ -116,18 +118,17 @@ def inference_rows(
     device, unet = pipeline.unet.device, pipeline.unet
     place = {"device": device, "dtype": unet.dtype}
     resolution = pipeline.config.resolution
-    stem = torch.rand(1, 4, resolution, resolution, **place)
+    sizes = {name: (1, n, resolution, resolution) for name, n in pipeline.model.inputs.items()}
     with torch.no_grad():
-        hint = pipeline.detail_extractor.embed_hint(stem)
+        hints = pipeline.model.hints({n: torch.rand(s, **place) for n, s in sizes.items()})
     tokens = torch.randn(2, num_tokens, unet.config.cross_attention_dim, **place)
-    prepared = Prepared(tokens[:1], tokens[1:], hint, resolution)
+    prepared = Prepared(tokens[:1], tokens[1:], hints, resolution)
     for preset in PRESETS:
         for batch in batches:
 
             def place_all(preset: str = preset, batch: int = batch) -> None:
-                for denoised in pipeline.denoise(prepared, [list(range(batch))], preset=preset):
-                    last = denoised.x
-                pipeline.decode(last)
+                steps = pipeline.denoise(prepared, [list(range(batch))], preset=preset)
+                pipeline.decode(last(steps).x)
 
             took = seconds(place_all, device, 2)
             row = {"what": f"place {preset}", "mode": "eager", "batch": batch}

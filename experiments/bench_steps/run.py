@@ -46,7 +46,9 @@ def main() -> None:
     networks = (unet, AutoencoderKL(**VAE), DetailExtractor.copied_from(unet))
     pipeline = AnyDoorPipeline(*networks, Dinov2Extractor(DINO, 64), scheduler, resolution=128)
     prepared = Prepared(
-        *(torch.randn(1, 257, 64) for _ in range(2)), torch.randn(1, 64, 16, 16), 128
+        *(torch.randn(1, 257, 64) for _ in range(2)),
+        {"detail_extractor": torch.randn(1, 64, 16, 16)},
+        128,
     )
     one = fastest(lambda: sample(pipeline, prepared, 1)) / STEPS
     many, plain = (
@@ -88,11 +90,12 @@ def plain_loop(pipeline: AnyDoorPipeline, prepared: Prepared) -> None:
     """The same seeds one after the other, nothing shared but tokens and hint."""
     model, schedule = pipeline.model, Schedule.of(pipeline.scheduler)
     tokens = torch.cat([prepared.tokens, prepared.unconditional])
-    hint = torch.cat([prepared.hint, prepared.hint])
+    hints = {name: torch.cat([hint, hint]) for name, hint in prepared.hints.items()}
 
-    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        details = model.details(hint, t.repeat(2), tokens)
-        eps = model(torch.cat([x, x]).float(), t.repeat(2), tokens, details)
+    def denoise(x: torch.Tensor, t: int) -> torch.Tensor:
+        times = torch.full((2,), t)
+        details = model.details(hints, times, tokens)
+        eps = model(torch.cat([x, x]).float(), times, tokens, details)
         return guide(*eps.chunk(2), 5.0)
 
     for _ in range(SEEDS):

@@ -43,7 +43,8 @@ def draw(name: str) -> np.ndarray:
 
     choice = name.removeprefix("embedded/")
     if choice == name:
-        return place(load_pipeline(name))
+        # a converted pipeline's whole crop is written back by another rule since (the released one)
+        return place(load_pipeline(name), blend="box" if name == "converted" else "crop")
     group, value = choice.split("=")
     if group == "idx":
         return place(build_pipeline(compose_config("train", choice)))
@@ -51,13 +52,13 @@ def draw(name: str) -> np.ndarray:
 
 
 def place(pipeline: Any, **choices: Any) -> np.ndarray:
-    """The stored pair's scene with the whole generated crop in it, (64, 64, 3) uint8."""
+    """The stored pair's scene with the generated crop in it, (64, 64, 3) uint8."""
     from anydoor_lab import read_image, read_mask
 
     pipeline.set_progress_bar_config(disable=True)
     pair = [read_image(HERE / "pair" / f"{name}.png") for name in ("reference", "scene")]
     masks = [read_mask(HERE / "pair" / f"{name}_mask.png") for name in ("reference", "scene")]
-    placed = pipeline(*pair, *masks, seed=SEED, blend="crop", output_type="np", **choices)
+    placed = pipeline(*pair, *masks, seed=SEED, output_type="np", **{"blend": "crop", **choices})
     picture: np.ndarray = placed.images[0]
     return picture
 

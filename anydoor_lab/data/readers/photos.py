@@ -55,7 +55,7 @@ def photo_facts() -> tuple[Photo, ...]:
     Pictures of the wheel without a stated licence or dedication are left out; the file names
     them with the reason (so the motorcycle, and with it the only pair of two views).
     """
-    text = resources.files("anydoor_lab.data").joinpath("photos.json").read_text("utf-8")
+    text = resources.files("anydoor_lab.data.readers").joinpath("photos.json").read_text("utf-8")
     return tuple(_photo(facts) for facts in json.loads(text)["photos"])
 
 

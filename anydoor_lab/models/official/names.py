@@ -7,8 +7,10 @@ here) and DINOv2's joint matrices (queries, keys and values; the two halves of S
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 PREFIXES = {
     "unet": "model.diffusion_model.",
@@ -56,6 +58,14 @@ class Blocks:
     def levels(self) -> int:
         """Number of resolutions."""
         return len(self.attends)
+
+
+def blocks_of(config: Mapping[str, Any]) -> Blocks:
+    """How the network of such a config is built; the ID extractor has no blocks."""
+    kinds = config.get("down_block_types", ())
+    widths = config.get("conditioning_embedding_out_channels", ())
+    attends = tuple("CrossAttn" in kind for kind in kinds)
+    return Blocks(config.get("layers_per_block", 0), attends, max(0, 2 * len(widths) - 2))
 
 
 RESNET: list[Rename] = [

@@ -37,9 +37,14 @@ def scheduler_config(betas: torch.Tensor) -> dict[str, object]:
     Raises:
         ValueError: the betas are not linear in their square roots.
     """
+    if betas.ndim != 1 or not len(betas) or not betas.is_floating_point():
+        seen = f"{list(betas.shape)} {betas.dtype}"
+        raise InputError(f"the checkpoint's betas are {seen}; expected one number per timestep")
     measured = tuple(float(f"{float(betas[place]):.6g}") for place in (0, -1))
-    rounding = 1e-5 if betas.dtype == torch.float32 else 1e-2
+    rounding = max(1e-5, torch.finfo(betas.dtype).eps)
     for start, end in (STABLE_DIFFUSION, measured):
+        if not 0 < start < end < 1:
+            continue
         expected = linear_betas(start, end, len(betas))
         if torch.allclose(expected, betas.double(), rtol=rounding, atol=0):
             break

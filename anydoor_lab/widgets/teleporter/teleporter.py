@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from anydoor_lab.conditioning.conditioner import Conditioning
-from anydoor_lab.conditioning.placement import paste
+from anydoor_lab.conditioning.official import paste_decoded
 from anydoor_lab.diffusion.guidance import Prepared
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.structures.boxes import Box
@@ -236,8 +236,8 @@ class Teleporter(ipywidgets.VBox):
                 self.panel.progress = (denoised.step + 1) / steps
                 self.panel.status = f"Step {denoised.step + 1} of {steps}, t = {denoised.t}"
         if denoised is not None:
-            crops = pipeline.decode(denoised.x)
-            yield [paste(crop, pair, shown.placement, settings["blend"]) for crop in crops]
+            how = (pair, shown.placement, settings["blend"], pipeline.config.preprocessing)
+            yield [paste_decoded(picture, *how) for picture in pipeline.model.decoded(denoised.x)]
 
     def _show_results(self) -> None:
         """The gallery of the last finished run, in place of the previews."""

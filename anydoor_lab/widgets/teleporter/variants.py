@@ -6,6 +6,7 @@ import copy
 
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.pipeline.extractors import offered, swap_extractor
+from anydoor_lab.structures.errors import InputError
 
 
 class Variants:
@@ -30,5 +31,7 @@ class Variants:
             view = copy.copy(self._pipeline)
             view.register_modules(id_extractor=copy.deepcopy(self._pipeline.id_extractor))
             self._views[choice.kind] = view
-        swap_extractor(self._views[choice.kind], self._pipeline.name_or_path, choice)
+        folder = self._pipeline.name_or_path
+        if not swap_extractor(self._views[choice.kind], folder, choice):
+            raise InputError(f"{folder} has no projector for {name} any more; load it again")
         return self._views[choice.kind]

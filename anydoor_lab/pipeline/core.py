@@ -1,0 +1,139 @@
+"""The pipeline's tensor core: conditionings in, denoising steps out, latents back to pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from anydoor_lab.conditioning.conditioner import Conditioning
+from anydoor_lab.diffusion.guidance import Prepared, bound_denoiser
+from anydoor_lab.diffusion.presets import named_preset, solver_scheduler
+from anydoor_lab.diffusion.sampler import Denoised, sample_by, sample_ddim, spaced_timesteps
+from anydoor_lab.diffusion.schedule import Schedule
+from anydoor_lab.models.anydoor import AnyDoor
+from anydoor_lab.models.detail import DetailExtractor
+from anydoor_lab.structures.images import as_picture
+from anydoor_lab.structures.rng import rng_for
+
+CHUNK_ROWS = 16
+"""Detail maps computed at once on a GPU, the two halves of the guidance counted."""
+
+
+class TensorCore:
+    """What `AnyDoorPipeline` does between pictures and pictures."""
+
+    unet: Any
+    vae: Any
+    id_extractor: Any
+    scheduler: Any
+    config: Any
+    _execution_device: torch.device
+    _zero: tuple[Any, ...] | None
+    _model: AnyDoor | None
+
+    @property
+    def model(self) -> AnyDoor:
+        """The networks as one model, the same as long as none of them is swapped.
+
+        Every component that is a `DetailExtractor` is one of its branches.
+        """
+        branches = {n: part for n, part in vars(self).items() if isinstance(part, DetailExtractor)}
+        parts = {"unet": self.unet, "vae": self.vae, "id_extractor": self.id_extractor} | branches
+        if self._model is None or dict(self._model.named_children()) != parts:
+            self._model = AnyDoor(self.unet, self.vae, branches, self.id_extractor)
+        return self._model
+
+    @torch.no_grad()
+    def prepare(self, shown: Sequence[Conditioning]) -> Prepared:
+        """What the steps need of B conditionings; the costly encoders run here and only here.
+
+        Keep it to try other seeds, steps or guidance on the same pairs.
+        """
+        place = {"device": self._execution_device, "dtype": self.unet.dtype}
+        read = {"id_image", *self.model.inputs}.intersection(*(one.inputs for one in shown))
+        arrays = {name: np.stack([one.inputs[name] for one in shown]) for name in read}
+        inputs = {name: torch.from_numpy(array).to(**place) for name, array in arrays.items()}
+        tokens = self.model.tokens(inputs["id_image"])
+        unconditional = self._unconditional(inputs["id_image"])
+        return Prepared(
+            tokens, unconditional, self.model.hints(inputs), shown[0].placement.resolution
+        )
+
+    def _unconditional(self, id_image: torch.Tensor) -> torch.Tensor:
+        """(1, N, D) tokens of an all-zero image; the encoder sees it once, as it is frozen."""
+        extractor, zero = self.id_extractor, torch.zeros_like(id_image[:1])
+        seen = (zero.shape, zero.dtype, zero.device, extractor.config.get("tokens"))
+        if self._zero is None or self._zero[0] is not extractor or self._zero[1] != seen:
+            self._zero = (extractor, seen, extractor.features(zero))
+        return extractor.projector(self._zero[2])
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        prepared: Prepared,
+        seeds: Sequence[Sequence[int]],
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        preset: str = "exact",
+    ) -> Iterator[Denoised]:
+        """Yield the steps of every prepared pair with its seeds, all in one batch.
+
+        Args:
+            prepared: B pairs, from `prepare`.
+            seeds: for each of them K seeds; the result's batch is (B * K), pair by pair.
+            num_inference_steps, guidance_scale, preset: as in a call.
+        """
+        chosen = named_preset(preset)
+        guidance = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        schedule = Schedule.of(self.scheduler)
+        timesteps = self.timesteps(num_inference_steps, preset)
+        savings = replace(chosen.savings, chunk=self._chunk(len(prepared.tokens)))
+        sizes = (len(seeds[0]), guidance, timesteps, savings)
+        denoiser = bound_denoiser(self.model, schedule, prepared, *sizes)
+        noise = self.start_noise(prepared.resolution, seeds)
+        if chosen.solver == "ddim":
+            yield from sample_ddim(denoiser, noise, timesteps, schedule, self.last_alpha)
+        else:
+            solver = solver_scheduler(self.scheduler, len(timesteps), noise.device)
+            yield from sample_by(solver, denoiser, noise, schedule)
+
+    def timesteps(self, num_inference_steps: int | None = None, preset: str = "exact") -> list[int]:
+        """The timesteps that a call with these arguments goes through, falling.
+
+        Raises:
+            ValueError: there is no such preset, or the number of steps is out of range.
+        """
+        asked = self.config.num_inference_steps
+        asked = asked if num_inference_steps is None else num_inference_steps
+        chosen, config = named_preset(preset), self.scheduler.config
+        spaced = spaced_timesteps(asked, config.num_train_timesteps, config.timestep_spacing)
+        if chosen.solver == "ddim":
+            return spaced
+        return [int(t) for t in solver_scheduler(self.scheduler, chosen.steps(asked)).timesteps]
+
+    def _chunk(self, pairs: int) -> int:
+        """For how many timesteps the detail maps are computed at once: what fills a GPU."""
+        return max(1, CHUNK_ROWS // (2 * pairs)) if self._execution_device.type == "cuda" else 1
+
+    def decode(self, latents: torch.Tensor) -> np.ndarray:
+        """Pictures (B, R, R, 3) uint8 of scaled latents (B, 4, h, w)."""
+        return as_picture(self.model.decoded(latents))
+
+    @property
+    def last_alpha(self) -> float:
+        """alphas_cumprod after the last DDIM step."""
+        if self.scheduler.config.set_alpha_to_one:
+            return 1.0
+        return float(self.scheduler.alphas_cumprod[0])
+
+    def start_noise(self, resolution: int, seeds: Sequence[Sequence[int]]) -> torch.Tensor:
+        """(B * K, 4, h, w) standard normal numbers, each from its own seed."""
+        side = resolution // 2 ** (len(self.vae.config.block_out_channels) - 1)
+        size = (self.unet.config.in_channels, side, side)
+        flat = [seed for several in seeds for seed in several]
+        drawn = [rng_for(seed, 0, "latents").standard_normal(size, np.float32) for seed in flat]
+        return torch.from_numpy(np.stack(drawn)).to(self._execution_device)
