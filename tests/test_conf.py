@@ -76,7 +76,9 @@ def test_every_experiment_composes_and_sweeps_over_known_choices(name: str) -> N
         cfg = compose("train", overrides=[f"experiment={name}"], return_hydra_config=True)
         for group, choices in cfg.hydra.sweeper.params.items():
             chosen = [
-                OmegaConf.to_container(compose("train", [f"{group}={choice}"])[group], resolve=False)
+                OmegaConf.to_container(
+                    compose("train", [f"{group}={choice}"])[group], resolve=False
+                )
                 for choice in choices.split(",")
             ]
             assert all(chosen.count(one) == 1 for one in chosen), "two choices are the same"
