@@ -37,6 +37,7 @@ def main(cfg: DictConfig) -> None:
         if leading:
             print(f"weights  {source}", flush=True)
         pipeline = pipelines.place(pipelines.load_pipeline(source), cfg.device)
+        pipeline.register_to_config(**pipelines.chosen_sampling(chosen.model))
     bench = assemble.build_bench(chosen)
     with told_of_the_lost():
         row, results = bench.score(assemble.build_method(chosen.method, pipeline), row_name(cfg))

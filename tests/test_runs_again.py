@@ -70,6 +70,19 @@ def test_what_the_command_says_comes_before_what_the_run_had(
     inside.run("evaluate", f"run={run}", place, cwd=tmp_path).refused("data.root", "gone")
 
 
+def test_steps_and_guidance_asked_for_are_taken_also_by_trained_weights(
+    networks: Path, tmp_path: Path
+) -> None:
+    own = load_pipeline("embedded:anydoor").config
+    chosen = ["init=embedded:anydoor", "model.num_inference_steps=3", "model.guidance_scale=1.5"]
+    asked = load_pipeline(train(tmp_path / "asked", networks, *chosen, cwd=tmp_path)).config
+    assert (asked.num_inference_steps, asked.guidance_scale) == (3, 1.5)
+    usual = ["init=embedded:anydoor", "model.num_inference_steps=20"]
+    kept = load_pipeline(train(tmp_path / "kept", networks, *usual, cwd=tmp_path)).config
+    assert kept.num_inference_steps == own.num_inference_steps
+    assert kept.guidance_scale == own.guidance_scale
+
+
 def test_another_encoder_is_another_extractor(networks: Path, tmp_path: Path) -> None:
     from transformers import Dinov2Model
 

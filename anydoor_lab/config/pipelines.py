@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from anydoor_lab.config.compose import plain, refuse_unknown
 from anydoor_lab.config.extractors import fresh_extractor, take_extractor
 from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.names import conf_dir, conf_folders
 
 if TYPE_CHECKING:
     from anydoor_lab.models.anydoor import AnyDoor
@@ -106,7 +107,7 @@ def adapted(pipeline: AnyDoorPipeline, cfg: DictConfig) -> AnyDoorPipeline:
     Its projector stays where the encoder does; of a joint network it is the one trained with that
     encoder; else, also around an encoder from another `source`, it is fresh.
     """
-    pipeline.register_to_config(**shown_settings(cfg))
+    pipeline.register_to_config(**shown_settings(cfg), **chosen_sampling(cfg.model))
     if not take_extractor(pipeline, cfg.init, cfg.idx):
         width = pipeline.unet.config.cross_attention_dim
         pipeline.register_modules(id_extractor=fresh_extractor(cfg.idx, width))
@@ -142,6 +143,15 @@ def shown_settings(cfg: DictConfig) -> dict[str, Any]:
         "collage": chosen_collage(cfg),
         "collage_settings": {"hf": {"size_px": model.edge_px}, chosen_collage(cfg): own},
     }
+
+
+def chosen_sampling(model: DictConfig) -> dict[str, Any]:
+    """Steps and guidance, where a node `model` has others than its scale's file: trained weights
+    keep their own otherwise."""
+    files = [folder / "model" / f"{model.name}.yaml" for folder in (conf_dir(), *conf_folders())]
+    scale = next((OmegaConf.load(path) for path in files if path.is_file()), model)
+    names = ("num_inference_steps", "guidance_scale")
+    return {name: model[name] for name in names if model[name] != OmegaConf.select(scale, name)}
 
 
 def chosen_collage(cfg: DictConfig) -> str:
