@@ -64,6 +64,7 @@ HOMES = {
     "noise_collage": "conditioning.collage:noise",
     "original_collage": "conditioning.collage:original",
     "paste_back": "conditioning.placement:paste_back",
+    "read_facts": "structures.images:read_facts",
     "read_image": "structures.images:read_image",
     "read_mask": "structures.images:read_mask",
     "shuffle_collage": "conditioning.collage:shuffle",
@@ -86,3 +87,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+def _know_former_modules() -> None:
+    from anydoor_lab.structures.former import know_former_modules
+
+    know_former_modules()
+
+
+_know_former_modules()

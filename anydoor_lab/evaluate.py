@@ -56,7 +56,7 @@ def row_name(cfg: DictConfig) -> str:
 def as_the_run(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The config with the run's own scale, data and way of scoring, but for what the command
     overrides."""
-    from anydoor_lab.runs.folder import CONFIG, read_config
+    from anydoor_lab.runs.settings import CONFIG, read_config
 
     if not cfg.run or not (Path(cfg.run) / CONFIG).is_file():
         return cfg

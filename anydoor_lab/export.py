@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from anydoor_lab.config.door import door
 from anydoor_lab.structures.checks import check_choice
-from anydoor_lab.structures.files import check_writable
+from anydoor_lab.structures.errors import FileError
+from anydoor_lab.structures.files import check_writable, whole_folder
 
 
 @door("export")
@@ -24,6 +24,7 @@ def main(cfg: DictConfig) -> None:
     check_writable(out)
 
     import torch
+    from safetensors import SafetensorError
 
     from anydoor_lab.config import pipelines
     from anydoor_lab.models.lora import merge_adapters
@@ -31,17 +32,18 @@ def main(cfg: DictConfig) -> None:
     pipelines.silence_libraries()
     pipeline = pipelines.load_pipeline(cfg.run)
     dtype = torch.float16 if cfg.precision == "fp16" else torch.float32
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
     pipeline.to(dtype=dtype)
-    if cfg.layout == "lora":
-        pipeline.save_lora_weights(part)
-    else:
-        merge_adapters(pipeline.model)
-        for component in (pipeline.unet, pipeline.vae):  # where they came from is no part of them
-            component.register_to_config(_name_or_path="")
-        pipeline.save_pretrained(part)
-    part.rename(out)
+    try:
+        with whole_folder(out, out.with_name(f".{out.name}.part")) as part:
+            if cfg.layout == "lora":
+                pipeline.save_lora_weights(part)
+            else:
+                merge_adapters(pipeline.model)
+                for component in (pipeline.unet, pipeline.vae):  # without where they came from
+                    component.register_to_config(_name_or_path="")
+                pipeline.save_pretrained(part)
+    except SafetensorError as error:
+        raise FileError(f"{out} cannot be written ({error}); make room for it") from error
     print(f"{cfg.layout:8} {out}")
 
 

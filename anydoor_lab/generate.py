@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.door import door
 from anydoor_lab.pipeline.inputs import checked_box
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.checks import check_finite
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import check_writable
-from anydoor_lab.structures.images import has_alpha, read_image, read_mask, write_png
+from anydoor_lab.structures.images import (
+    check_quality,
+    checked_ending,
+    read_mask,
+    read_original,
+    write_image,
+)
+from anydoor_lab.structures.originals import Original
 from anydoor_lab.structures.pair import Pair
 
 
@@ -25,13 +31,16 @@ def main(cfg: DictConfig) -> None:
     if not cfg.overwrite:
         refuse_existing(outputs)
     check_writable(outputs[0])
-    refuse_unread(list(HydraConfig.get().overrides.task))
-    pair = read_pair(cfg)
+    scene = read_original(cfg.scene)
+    pair = read_pair(cfg, scene)
+    check_output(cfg, outputs, scene)
     say_what_is_done(pair, cfg)
 
     from anydoor_lab.config import pipelines
+    from anydoor_lab.config.collages import asked_collage
     from anydoor_lab.config.extractors import need_extractor
     from anydoor_lab.diffusion.presets import PRESETS
+    from anydoor_lab.runs.provenance import picture_facts
 
     pipelines.silence_libraries()
     source = cfg.run or pipelines.EMBEDDED
@@ -49,30 +58,18 @@ def main(cfg: DictConfig) -> None:
         reference_mask=pair.reference_mask,
         scene_mask=pair.scene_mask,
         shape=cfg.shape or ("mask" if cfg.mask else "box"),
-        collage=pipelines.chosen_collage(cfg) if cfg.get("collage") else None,
+        collage=asked_collage(cfg, pipeline),
         output_type="np",
         **{name: cfg[name] for name in names},
     )
     if cfg.preset != "exact":
         cost = pipelines.preset_cost(source, cfg.preset)
         print(f"preset   {cfg.preset}: {PRESETS[cfg.preset].says}; {cost}")
-    for path, image in zip(outputs, placed.images, strict=True):
-        write_png(path, image)
+    asked = recipe(cfg)
+    for k, (path, image) in enumerate(zip(outputs, placed.images, strict=True)):
+        facts = picture_facts(cfg.seed + k, asked)
+        write_image(path, scene.changed_to(image), quality=cfg.quality, facts=facts)
         print(f"picture  {path}")
-
-
-def refuse_unread(overrides: Sequence[str]) -> None:
-    """Refuse settings of the collage: it is shown as the weights were trained with it.
-
-    Raises:
-        ValueError: one is given.
-    """
-    for key in (text.lstrip("+").split("=")[0] for text in overrides):
-        if key.startswith("collage."):
-            raise InputError(
-                f"{key} is a setting of training: generate shows a collage as its weights know it; "
-                "leave it out, or train with it"
-            )
 
 
 def say_what_is_done(pair: Pair, cfg: DictConfig) -> None:
@@ -87,13 +84,13 @@ def say_what_is_done(pair: Pair, cfg: DictConfig) -> None:
     )
 
 
-def read_pair(cfg: DictConfig) -> Pair:
-    """The object and the place that the command names.
+def read_pair(cfg: DictConfig, original: Original) -> Pair:
+    """The object and the place in the scene's original that the command names.
 
     Raises:
         ValueError: no mask for the reference, not exactly one of box and mask, or unreadable.
     """
-    scene = read_image(cfg.scene)
+    scene = original.rgb
     if (cfg.box is None) == (cfg.mask is None):
         raise InputError("give either box=[y1,x1,y2,x2] or mask=<picture>, exactly one of them")
     if cfg.box is not None:
@@ -101,20 +98,49 @@ def read_pair(cfg: DictConfig) -> Pair:
         region = checked_box(box, *scene.shape[:2]).mask(*scene.shape[:2])
     else:
         region = read_mask(cfg.mask)
-    if cfg.reference_mask is None and not has_alpha(cfg.reference):
+    reference = read_original(cfg.reference)
+    if cfg.reference_mask is not None:
+        object_mask = read_mask(cfg.reference_mask)
+    elif reference.alpha is not None:
+        object_mask = reference.alpha > 128
+    else:
         raise InputError(f"{cfg.reference} has no alpha; give reference_mask=<picture> as well")
-    object_mask = read_mask(cfg.reference_mask or cfg.reference)
-    return Pair(read_image(cfg.reference), object_mask, scene, region, origin=str(cfg.reference))
+    original.check_visible(region)
+    return Pair(reference.rgb, object_mask, scene, region, origin=str(cfg.reference))
+
+
+def check_output(cfg: DictConfig, outputs: list[Path], scene: Original) -> None:
+    """Find out before the work that the results can be written.
+
+    Raises:
+        ValueError: the folder cannot be written to, the format does not hold the scene's alpha,
+            or a quality or guidance that is none.
+    """
+    check_quality(cfg.quality)
+    if cfg.guidance_scale is not None:
+        check_finite("guidance_scale", cfg.guidance_scale)
+    if scene.alpha is not None and checked_ending(outputs[0]) in (".jpg", ".jpeg"):
+        raise InputError(f"{cfg.scene} has alpha, which {outputs[0]} cannot hold; choose .png")
+    for path in outputs:
+        check_writable(path)
+
+
+def recipe(cfg: DictConfig) -> dict[str, Any]:
+    """What was asked for, as it stands in the PNG: settings, and files by name without folder."""
+    asked: Any = OmegaConf.to_container(cfg)
+    for name in ("reference", "reference_mask", "scene", "mask", "run", "lora"):
+        asked[name] = asked[name] and Path(asked[name]).name
+    left_out = ("out", "overwrite", "device", "quality", "hydra")
+    return {name: value for name, value in asked.items() if name not in left_out}
 
 
 def output_paths(out: Path, number: int) -> list[Path]:
     """One file per proposal.
 
     Raises:
-        ValueError: not a .png, or fewer than one proposal.
+        ValueError: an ending of another format, or fewer than one proposal.
     """
-    if out.suffix.lower() != ".png":
-        raise InputError(f"out is {out}; expected a file ending in .png")
+    checked_ending(out)
     if number < 1:
         raise InputError(f"num_proposals is {number}; expected at least 1")
     if number == 1:

@@ -137,6 +137,7 @@ def _trained(
     """Train to the end, from the newest checkpoint where there is one; the card's `facts`."""
     from anydoor_lab.training.checkpoint import newest_checkpoint
     from anydoor_lab.training.fit import fit
+    from anydoor_lab.training.stop import Listening
 
     folder = Path(cfg.out) / f"{cfg.part.name}.training"
     found = newest_checkpoint(folder)
@@ -151,9 +152,14 @@ def _trained(
     before, began = facts["seconds"], time.perf_counter()
     steps = fit(state, samples, settings, folder, facts)
     leading = state.accelerator.is_main_process
-    for progress in _shown(steps, state.step, settings) if leading else steps:
-        facts["seconds"] = round(before + time.perf_counter() - began, 1)
-        facts["samples_seen"] = progress.samples
+    with Listening() as listening:
+        for progress in _shown(steps, state.step, settings) if leading else steps:
+            facts["seconds"] = round(before + time.perf_counter() - began, 1)
+            facts["samples_seen"] = progress.samples
+            if listening.asked(state.accelerator):
+                state.save(folder, facts, settings.keep_checkpoints)
+                state.accelerator.wait_for_everyone()
+                listening.leave()
     return facts
 
 
@@ -234,10 +240,10 @@ def _evaluation(settings: DictConfig) -> DictConfig:
 
 
 def _draw(cfg: DictConfig, objective: Any, samples: Any) -> Path:
-    from anydoor_lab.structures.images import write_png
+    from anydoor_lab.structures.images import write_image
 
     path = Path(cfg.out) / f"{cfg.part.name}.png"
-    write_png(path, objective.picture(samples))
+    write_image(path, objective.picture(samples))
     return path
 
 

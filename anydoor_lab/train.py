@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,12 @@ from omegaconf import DictConfig
 
 from anydoor_lab.config.compose import output_folder, plain
 from anydoor_lab.config.door import door
-from anydoor_lab.runs.folder import BEFORE, GRID, Run, read_facts, read_scores
-from anydoor_lab.structures.files import write_whole
+from anydoor_lab.config.resume import find_checkpoint, first_process, readable, shown_finished
+from anydoor_lab.runs.folder import BEFORE, GRID, SKIPPED, Run, read_facts
+from anydoor_lab.runs.lock import held
+from anydoor_lab.runs.records import append_record, keep_records
+from anydoor_lab.runs.settings import SETTINGS, first_difference
+from anydoor_lab.structures.files import write_sealed
 from anydoor_lab.structures.images import read_image
 
 if TYPE_CHECKING:
@@ -24,17 +29,18 @@ if TYPE_CHECKING:
     from anydoor_lab.runs.tracking import RunFacts, Tracker
     from anydoor_lab.training.checkpoint import Checkpoint
     from anydoor_lab.training.fit import Progress, TrainingState
+    from anydoor_lab.training.stop import Listening
 
 
 @door("train")
 def main(cfg: DictConfig) -> None:
     """Train, score before and after on held-out pairs, and say where everything is."""
     run = Run(output_folder(), plain(cfg))
-    if run.finished and cfg.train.resume == "auto":
-        run.claim(fresh=False, overwrite=False)
-        show_finished(run)
-        return
-    train(cfg, run)
+    with held(run.folder) if first_process() else nullcontext():
+        if cfg.train.resume == "auto" and shown_finished(run):
+            run.claim(fresh=False, overwrite=False)
+        else:
+            train(cfg, run)
 
 
 def train(cfg: DictConfig, run: Run) -> None:
@@ -79,8 +85,10 @@ class Trainer:
         """Say in `run.json` and on the screen what the data are."""
         from hydra.core.hydra_config import HydraConfig
 
+        from anydoor_lab.data.source import note_of
+
         source = self.training.samples.source
-        note = getattr(source, "note", "")
+        note = note_of(source)
         data = f"{source.counts}; {note}" if note else str(source.counts)
         processes = self.training.accelerator.num_processes
         overrides = list(HydraConfig.get().overrides.task)
@@ -98,11 +106,10 @@ class Trainer:
         state = start(training.objective, training.settings, training.accelerator)
         before = self.score_before()
         if checkpoint:
-            state.restore(checkpoint)
-            training.accelerator.print(f"resuming {checkpoint.path} at step {checkpoint.step}")
-        facts = {"frozen": frozen_fingerprint(training.pipeline.model)}
+            self.restore(state, checkpoint)
+        facts = {SETTINGS: self.run.settings, "frozen": frozen_fingerprint(training.pipeline.model)}
         steps = fit(state, training.samples, training.settings, self.run.checkpoints, facts)
-        self.follow(steps, state, tracker)
+        self.follow(steps, state, tracker, facts)
         with state.averaged():
             after, results = self.bench.score(self.method, "after training")
         state.rejected = sum(gathered(state.rejected), Counter())
@@ -112,44 +119,82 @@ class Trainer:
             )
             self.conclude(scores, after, state, tracker)
 
+    def restore(self, state: TrainingState, checkpoint: Checkpoint) -> None:
+        """Go on from `checkpoint`; of other settings (another learning rate) it is a new try."""
+        state.restore(checkpoint)
+        known = checkpoint.facts.get(SETTINGS)
+        if known is not None and first_difference(known, self.run.settings):
+            state.skipped = (0, 0)
+        self.training.accelerator.print(f"resuming {checkpoint.path} at step {checkpoint.step}")
+
     def score_before(self) -> dict[str, Any]:
         """The row of the weights the run began with, scored once and kept in its folder."""
         from anydoor_lab.training.processes import from_first
 
         path = self.run.folder / BEFORE
-        known = json.loads(path.read_text()) if self.leading and path.is_file() else None
+        known = readable(path) if self.leading else None
         row: dict[str, Any] | None = from_first(known)
         if row is None:
             row = self.bench.score(self.method, "before training")[0]
             if self.leading:
-                write_whole(path, json.dumps(row))
+                write_sealed(path, row)
         return row
 
     def follow(
-        self, steps: Iterable[Progress], state: TrainingState, tracker: Tracker | None
+        self,
+        steps: Iterable[Progress],
+        state: TrainingState,
+        tracker: Tracker | None,
+        facts: dict[str, Any],
     ) -> None:
-        """Take the steps of the loop: progress bar, numbers, samples at fixed seeds."""
+        """Take the steps of the loop: progress bar, numbers, samples at fixed seeds, signals."""
         from tqdm import tqdm
+
+        from anydoor_lab.training.stop import Listening
 
         settings = self.training.settings
         batch = settings.batch_size
+        if self.leading:
+            keep_records(self.run.folder / SKIPPED, state.step)
         bar = tqdm(
             total=settings.steps * batch, initial=state.step * batch,
             desc="training", unit="sample", disable=not self.leading,
         )  # fmt: skip
-        for progress in steps:
-            bar.update(batch)
-            if tracker is None:
-                continue
-            if progress.metrics:
-                bar.set_postfix(loss=f"{progress.metrics['loss']:.4f}")
-                tracker.log(progress.step, {"samples": progress.samples, **progress.metrics})
-            if progress.step % self.sample_every == 0:
-                self.show_samples(progress.step, state, tracker)
-        bar.close()
+        with bar, Listening() as listening:
+            for progress in steps:
+                bar.update(batch)
+                if tracker:
+                    self.write_down(progress, state, tracker)
+                if progress.metrics:
+                    bar.set_postfix(loss=f"{progress.metrics['loss']:.4f}")
+                if listening.asked(state.accelerator):
+                    self.stop(listening, state, facts)
+
+    def write_down(self, progress: Progress, state: TrainingState, tracker: Tracker) -> None:
+        """One step's numbers, its samples where it was skipped, pictures where they are due."""
+        if progress.metrics:
+            tracker.log(progress.step, {"samples": progress.samples, **progress.metrics})
+        if progress.skipped:
+            batch = range(progress.samples - self.training.settings.batch_size, progress.samples)
+            record = {"step": progress.step, "samples": list(batch)}
+            append_record(self.run.folder / SKIPPED, record)
+        if progress.step % self.sample_every == 0:
+            self.show_samples(progress.step, state, tracker)
+
+    def stop(self, listening: Listening, state: TrainingState, facts: dict[str, Any]) -> None:
+        """Save after a signal, say where, and end as the signal asks."""
+        saved = state.save(self.run.checkpoints, facts, self.training.settings.keep_checkpoints)
+        if saved:
+            print(
+                f"\n{listening.name}: stopped after step {state.step}; the same command goes on "
+                f"from {saved}",
+                file=sys.stderr,
+            )
+        state.accelerator.wait_for_everyone()
+        listening.leave()
 
     def show_samples(self, step: int, state: TrainingState, tracker: Tracker) -> None:
-        """A sheet of the same held-out pairs and seeds at every call."""
+        """A sheet of the same scored pairs and seeds at every call."""
         from anydoor_lab.evaluation.generate import results_of
         from anydoor_lab.report.scores import HEADERS, result_row
         from anydoor_lab.report.sheets import sheet
@@ -159,36 +204,31 @@ class Trainer:
             results = results_of(self.method, self.bench.pairs, first, self.bench.settings)
         image = sheet([result_row(result) for result in results], side_px=128)
         caption = f"{self.bench.scale}, step {step}: {' | '.join(HEADERS)}"
-        tracker.show(step, "held_out", image, caption)
+        note = self.bench.note
+        name = "not_held_out" if note else "held_out"
+        tracker.show(step, name, image, f"{caption}; {note}" if note else caption)
 
     def conclude(
         self, scores: dict[str, Any], row: dict[str, Any], state: TrainingState, tracker: Tracker
     ) -> None:
         """Hand the final scores on, draw the losses, and say where everything is."""
+        from anydoor_lab.report.scores import pairs_called
+
         seed = self.bench.settings.seed
-        caption = f"{self.bench.scale}, after training, held-out pairs, seed {seed}"
+        called = pairs_called(scores)
+        caption = f"{self.bench.scale}, after training, {called}, seed {seed}"
         tracker.show(state.step, "final", read_image(self.run.folder / GRID), caption)
         draw_loss(self.run, scores)
+        if state.skipped[0]:
+            print(
+                f"skipped  {state.skipped[0]} of {state.step} steps: their gradient was not "
+                f"finite; their samples: {self.run.folder / SKIPPED}"
+            )
         if state.rejected:
             self.run.note(**read_facts(self.run.folder), passed_over=dict(state.rejected))
             print(f"passed over while training: {dict(state.rejected)}")
         tracker.finish({f"final/{k}": v for k, v in row.items() if isinstance(v, float)})
         print(f"weights  {self.run.checkpoints}\nrun      {self.run.folder}")
-
-
-def find_checkpoint(resume: str, run: Run) -> Checkpoint | None:
-    """What to go on from: `train.resume` is auto, never, or the path of a checkpoint.
-
-    Raises:
-        ValueError: the path holds no valid checkpoint.
-    """
-    from anydoor_lab.training.checkpoint import load_checkpoint, newest_checkpoint
-
-    if resume == "never":
-        return None
-    if resume == "auto":
-        return newest_checkpoint(run.checkpoints)
-    return load_checkpoint(Path(resume))
 
 
 def run_facts(run: Run, checkpoint: Checkpoint | None) -> RunFacts:
@@ -202,7 +242,7 @@ def run_facts(run: Run, checkpoint: Checkpoint | None) -> RunFacts:
     return RunFacts(
         folder=run.folder,
         name=run.folder.name,
-        group=str(job.runtime.choices.get("experiment") or "") or sweep or "train",
+        group=str(job.runtime.choices.get("experiment") or "") or sweep,
         tags=[text[:64] for text in job.overrides.task],
         config={**run.config, **read_facts(run.folder)},
         first_step=checkpoint.step if checkpoint else 0,
@@ -219,14 +259,6 @@ def draw_loss(run: Run, scores: dict[str, Any]) -> None:
     if records:
         caption = caption_of(scores, "Training loss")
         print(f"loss     {save(loss_curves(records, caption), run.folder / 'loss.png')}")
-
-
-def show_finished(run: Run) -> None:
-    """Say what a finished run found, and where."""
-    from anydoor_lab.report.scores import score_table
-
-    print(score_table(read_scores(run.folder)).terminal())
-    print(f"{run.folder} is finished; train it again with train.resume=never overwrite=true")
 
 
 if __name__ == "__main__":

@@ -39,10 +39,10 @@ def cutouts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import numpy as np
 
     from anydoor_lab.data.world import World
-    from anydoor_lab.structures.images import write_png
+    from anydoor_lab.structures.images import write_image
 
     folder = tmp_path_factory.mktemp("cutouts")
     for index in range(6):
         image, mask = World(size_px=80 + 30 * index).clean_view(index)
-        write_png(folder / f"object_{index}.png", np.dstack([image, mask * np.uint8(255)]))
+        write_image(folder / f"object_{index}.png", np.dstack([image, mask * np.uint8(255)]))
     return folder

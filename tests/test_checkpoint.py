@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
+import warnings
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anydoor_lab.structures.errors import FileError
 from anydoor_lab.training.checkpoint import (
     hash_tensors,
     load_checkpoint,
@@ -147,14 +153,112 @@ save_checkpoint(Path(sys.argv[1]), 20, {"small": {"a": torch.ones(9)},
 """
 
 
-def test_a_write_that_fails_leaves_the_old_one_and_no_litter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", [20_000, 600, 100])
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_one_and_no_litter(
+    tmp_path: Path, limit: int
+) -> None:
     write(tmp_path, 10)
-    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    command = [sys.executable, "-c", FULL_DISK.replace("20_000", str(limit)), str(tmp_path)]
     failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert failed.returncode == 1 and "too large" in failed.stderr, failed.stderr
+    assert failed.returncode == 1, failed.stderr
+    assert "step_00000020 cannot be written (" in failed.stderr.splitlines()[-1]
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000010"]
     found = newest_checkpoint(tmp_path)
     assert found is not None and found.step == 10
+
+
+@pytest.mark.parametrize("step", [10, 20])
+@pytest.mark.parametrize("call", ["fsync", "rename"])
+def test_whichever_call_of_the_system_fails_a_valid_checkpoint_is_there(
+    tmp_path: Path, call: str, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = 0
+    for nth in range(12):
+        folder = tmp_path / str(nth)
+        write(folder, 5, 10)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, failing(getattr(os, call), nth))
+            with suppress(FileError), warnings.catch_warnings(record=True):
+                save_checkpoint(folder, step, tensors_at(step), {}, keep=1)
+                failures -= 1
+            failures += 1
+        found = newest_checkpoint(folder)
+        assert found is not None and found.step in (10, step)
+        assert hash_tensors(found.tensors["ema"]) == hash_tensors(tensors_at(found.step)["ema"])
+        assert not list(folder.glob(".*"))
+    assert failures >= 1
+
+
+def failing(call: Any, nth: int) -> Any:
+    """A call of the system that says at its n-th time that the disk is full."""
+    count = iter(range(1_000))
+
+    def called(*arguments: Any, **settings: Any) -> Any:
+        if next(count) == nth:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return call(*arguments, **settings)
+
+    return called
+
+
+def test_a_step_saved_again_is_there_also_after_a_kill_between_its_two_renamings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (final,) = write(tmp_path, 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed_after(Path.rename))
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path, 10)
+    assert not final.exists()
+    found = newest_checkpoint(tmp_path)
+    assert found is not None and found.step == 10
+    write(tmp_path, 10)
+    assert [path.name for path in tmp_path.iterdir()] == [final.name]
+
+
+def killed_after(call: Any) -> Any:
+    def called(*arguments: Any) -> Any:
+        call(*arguments)
+        raise KeyboardInterrupt
+
+    return called
+
+
+def test_all_of_a_checkpoint_has_the_rights_new_files_have(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        (path,) = write(tmp_path, 1)
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in path.iterdir()} == {0o640}
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "7", "[" * 20_000, '{"../facts.json": "0"}'])
+@pytest.mark.parametrize("name", ["manifest.json", "facts.json"])
+@pytest.mark.filterwarnings("ignore:passing over")
+def test_a_manifest_that_lists_too_little_is_damaged(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    (path,) = write(tmp_path, 10)
+    (path / name).write_text(content)
+    for groups in (None, ("ema",), ()):
+        with pytest.raises(ValueError, match="damaged|no complete checkpoint"):
+            load_checkpoint(path, groups)
+
+
+def test_a_manifest_that_calls_a_group_by_another_name_is_damaged(tmp_path: Path) -> None:
+    (path,) = write(tmp_path, 10)
+    manifest = path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("ema.", "eba."))
+    with pytest.raises(ValueError, match=r"does not list ema.safetensors"):
+        load_checkpoint(path, ("ema",))
+
+
+def test_a_checkpoint_under_another_steps_name_is_refused(tmp_path: Path) -> None:
+    (path,) = write(tmp_path, 10)
+    with pytest.raises(ValueError, match="is of step 10, which the folder's name is not"):
+        load_checkpoint(path.rename(tmp_path / "step_00000030"))
+    assert load_checkpoint((tmp_path / "step_00000030").rename(tmp_path / "mine")).step == 10
 
 
 def test_facts_that_are_no_json_leave_no_litter(tmp_path: Path) -> None:

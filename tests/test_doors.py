@@ -25,7 +25,7 @@ from anydoor_lab.config.pipelines import load_pipeline
 from anydoor_lab.models.idx.clip import ClipExtractor
 from anydoor_lab.models.idx.dinov2 import Dinov2Extractor
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
-from anydoor_lab.structures.images import read_image, write_png
+from anydoor_lab.structures.images import read_image, write_image
 from anydoor_lab.structures.names import conf_dir
 from anydoor_lab.training.checkpoint import hash_tensors, load_checkpoint
 from commands import command
@@ -145,8 +145,8 @@ def test_entries_passed_over_in_training_are_counted(quick_train: Train, tmp_pat
     mask = np.zeros((64, 64), np.uint8)
     mask[20:40, 20:40] = 255
     for name in "abcdefgh":
-        write_png(tmp_path / "photos" / f"{name}.png", photo)
-        write_png(tmp_path / "photos" / f"{name}_mask.png", mask)
+        write_image(tmp_path / "photos" / f"{name}.png", photo)
+        write_image(tmp_path / "photos" / f"{name}_mask.png", mask)
     for name in "bdfh":
         damaged = tmp_path / "photos" / f"{name}.png"
         damaged.write_bytes(damaged.read_bytes()[:6000])
@@ -311,7 +311,7 @@ def test_a_run_is_scored_again_and_places_objects(
     refused(command("evaluate", f"run={trained}", *settings, cwd=tmp_path), "overwrite=true")
 
     scene = np.random.default_rng(0).integers(0, 255, (90, 210, 3), dtype=np.uint8)
-    write_png(tmp_path / "scene.png", scene)
+    write_image(tmp_path / "scene.png", scene)
     reference = next(cutouts.glob("*.png"))
     place = [f"reference={reference}", "scene=scene.png", "box=[20,60,70,130]", f"run={trained}"]
     made = command("generate", *place, "num_proposals=2", "out=placed.png", cwd=tmp_path)
@@ -353,7 +353,7 @@ def test_lora_tunes_a_trained_run_and_its_adapters_are_exported_and_placed_with(
         assert done.returncode == 0, done.stderr
     refused(command("export", f"run={trained}", "out=no", "layout=lora", cwd=tmp_path), "adapter")
     assert not (tmp_path / "no").exists()
-    write_png(tmp_path / "scene.png", np.full((90, 210, 3), 90, np.uint8))
+    write_image(tmp_path / "scene.png", np.full((90, 210, 3), 90, np.uint8))
     place = [f"reference={next(cutouts.glob('*.png'))}", "scene=scene.png", "box=[20,60,70,130]"]
     results = []
     for weights in ([f"run={trained}"], [f"run={tuned}"], ["run=pipeline"],
@@ -380,17 +380,17 @@ def test_lora_tunes_a_trained_run_and_its_adapters_are_exported_and_placed_with(
         ({"box": "null", "mask": "empty.png"}, ["empty mask"]),
         ({"box": "null", "mask": "whole.png"}, ["covering everything"]),
         ({"box": "null", "mask": "small.png"}, ["another size"]),
-        ({"out": "placed.jpg"}, [".png"]),
+        ({"out": "placed.gif"}, [".png"]),
         ({"run": "nowhere"}, ["nowhere"]),
     ],
 )
 def test_wrong_placements_end_in_one_sentence(
     change: dict[str, str], words: list[str], tmp_path: Path, cutouts: Path
 ) -> None:
-    write_png(tmp_path / "scene.png", np.zeros((90, 210, 3), np.uint8))
-    write_png(tmp_path / "empty.png", np.zeros((90, 210), np.uint8))
-    write_png(tmp_path / "whole.png", np.full((90, 210), 255, np.uint8))
-    write_png(tmp_path / "small.png", np.eye(9, dtype=np.uint8) * 255)
+    write_image(tmp_path / "scene.png", np.zeros((90, 210, 3), np.uint8))
+    write_image(tmp_path / "empty.png", np.zeros((90, 210), np.uint8))
+    write_image(tmp_path / "whole.png", np.full((90, 210), 255, np.uint8))
+    write_image(tmp_path / "small.png", np.eye(9, dtype=np.uint8) * 255)
     whole = next(cutouts.glob("*.png"))
     (tmp_path / "cut.png").write_bytes(whole.read_bytes()[:60])
     asked = {"reference": str(whole), "scene": "scene.png", "box": "[20,60,70,130]"} | change

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from anydoor_lab.data.readers.cutout import MAX_SIDE_PX, placed
-from anydoor_lab.data.readers.folder import Folder, split_names
+from anydoor_lab.data.readers.folder import Folder
+from anydoor_lab.data.split import split_names
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for

@@ -11,7 +11,7 @@ import pytest
 
 from anydoor_lab.data.readers.photos import Photos, outline_mask, photo_facts
 from anydoor_lab.structures.checks import UnusablePair
-from anydoor_lab.structures.images import write_png
+from anydoor_lab.structures.images import write_image
 from anydoor_lab.structures.rng import rng_for
 
 
@@ -97,14 +97,14 @@ def test_parts_are_held_out_together_with_their_whole() -> None:
 def test_a_wheel_that_lacks_photographs_is_answered_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has none of astronaut.png, .* install scikit-image"):
         Photos(root=tmp_path)
-    write_png(tmp_path / "chelsea.png", np.zeros((300, 451, 3), np.uint8))
+    write_image(tmp_path / "chelsea.png", np.zeros((300, 451, 3), np.uint8))
     source = Photos(root=tmp_path)
     assert len(source) == 1
     assert source.counts.rejected["astronaut.png not in the installed scikit-image"] == 1
 
 
 def test_another_picture_under_the_same_name_is_refused(tmp_path: Path) -> None:
-    write_png(tmp_path / "chelsea.png", np.zeros((300, 452, 3), np.uint8))
+    write_image(tmp_path / "chelsea.png", np.zeros((300, 452, 3), np.uint8))
     with pytest.raises(UnusablePair, match="chelsea.png is 300x452"):
         Photos(root=tmp_path).pair(0, rng())
     (tmp_path / "chelsea.png").write_bytes(b"nothing")

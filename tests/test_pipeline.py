@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,15 @@ import torch
 from PIL import Image
 
 from anydoor_lab.conditioning.collage import COLLAGES
+from anydoor_lab.methods.anydoor import AnyDoorMethod
 from anydoor_lab.models.idx.clip import ClipExtractor
 from anydoor_lab.models.idx.vgg import VggExtractor
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.pipeline.inputs import make_pair
+from anydoor_lab.pipeline.proposals import shown_by_seed
 from anydoor_lab.pipeline.results import AnyDoorPipelineOutput
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.originals import over_white
 from anydoor_lab.structures.rng import rng_for
 from small import small_pipeline
 
@@ -41,6 +46,11 @@ def disc(height: int, width: int, share: float = 0.3) -> np.ndarray:
 
 
 REFERENCE, OBJECT = picture(50, 61, seed=1), disc(50, 61)
+
+
+def grainy(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A collage of one's own that draws."""
+    return rng.integers(0, 256, image.shape, np.uint8) * mask[..., None]
 
 
 def place(pipeline: AnyDoorPipeline, scene: np.ndarray, **settings: Any) -> AnyDoorPipelineOutput:
@@ -86,7 +96,8 @@ def test_a_box_may_touch_any_border(pipeline: AnyDoorPipeline, box: tuple[int, .
 def test_arrays_and_pictures_with_alpha_give_the_same_result(pipeline: AnyDoorPipeline) -> None:
     scene, mask = picture(80, 70), disc(80, 70, 0.2)
     alpha = np.dstack([REFERENCE, OBJECT.astype(np.uint8) * 255])
-    arrays = place(pipeline, scene, scene_mask=mask)
+    shown = (over_white(alpha), scene, OBJECT, mask)
+    arrays = pipeline(*shown, num_inference_steps=2, output_type="np")
     pictures = pipeline(
         Image.fromarray(alpha),
         Image.fromarray(scene),
@@ -114,6 +125,49 @@ def test_a_proposal_is_the_result_of_its_own_seed(pipeline: AnyDoorPipeline) -> 
         assert np.abs(crop.astype(int) - alone).max() <= 1
     one, other = together.crops[:2]
     assert np.abs(one.astype(int) - other).mean() > 1
+
+
+@pytest.mark.parametrize("collage", ["noise", "shuffle", grainy])
+def test_a_collage_that_draws_draws_for_every_proposal_anew(
+    pipeline: AnyDoorPipeline, collage: Any
+) -> None:
+    settings = {"box": (10, 20, 50, 60), "collage": collage, "seed": 5}
+    scene = picture(80, 70)
+    together = place(pipeline, scene, num_proposals=3, **settings)
+    alone = [place(pipeline, scene, **{**settings, "seed": 5 + k}) for k in range(3)]
+    for crop, one in zip(together.crops, alone, strict=True):
+        assert np.abs(crop.astype(int) - one.crops[0]).max() <= 1
+    shown = [one.conditioning.collage for one in alone]
+    assert not np.array_equal(shown[0], shown[1]), "the collages of two seeds do not differ"
+
+
+@pytest.mark.parametrize(("collage", "encoded"), [("hf", 1), ("shuffle", 3)])
+def test_only_what_differs_between_proposals_is_encoded_again(
+    pipeline: AnyDoorPipeline, collage: str, encoded: int
+) -> None:
+    pair = make_pair(REFERENCE, picture(80, 70), OBJECT, box=(10, 20, 50, 60))
+    shown, seeds = shown_by_seed(pipeline.conditioner(collage), [pair], [[7, 8, 9]])
+    assert len(shown) == len(seeds) == encoded
+    assert [seed for several in seeds for seed in several] == [7, 8, 9]
+
+
+@pytest.mark.parametrize("collage", ["hf", "noise"])
+def test_the_method_gives_for_every_seed_what_the_pipeline_gives(
+    pipeline: AnyDoorPipeline, collage: str
+) -> None:
+    own = copy.copy(pipeline)
+    own.register_to_config(collage=collage)
+    scenes = [picture(80, 70), picture(64, 90, seed=3)]
+    pairs = [make_pair(REFERENCE, scene, OBJECT, box=(10, 20, 50, 60)) for scene in scenes]
+    seeds = [[3, 10_003], [4, 10_004]]
+    results = AnyDoorMethod(own)(pairs, seeds, [np.random.default_rng(0)] * 2)
+    asked = [(pair, seed) for pair, several in zip(pairs, seeds, strict=True) for seed in several]
+    for result, (pair, seed) in zip(results, asked, strict=True):
+        placed = own(
+            pair.reference, pair.scene, OBJECT, box=(10, 20, 50, 60), seed=seed, output_type="np"
+        )
+        assert np.abs(result.crop.astype(int) - placed.crops[0]).max() <= 1
+        assert np.array_equal(result.shown.collage, placed.conditioning.collage)
 
 
 def test_sharing_tokens_and_details_equals_the_plain_loop(pipeline: AnyDoorPipeline) -> None:

@@ -16,8 +16,6 @@ from PIL import Image
 
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import (
-    has_alpha,
-    mask_of,
     on_white,
     padded_square,
     read_image,
@@ -25,8 +23,10 @@ from anydoor_lab.structures.images import (
     read_rgba,
     resized,
     resized_mask,
-    write_png,
+    write_image,
 )
+from anydoor_lab.structures.masks import mask_of
+from anydoor_lab.structures.originals import alpha_of, over_white
 
 SIDE = st.integers(1, 60)
 QUICK = settings(max_examples=50, deadline=None)
@@ -144,7 +144,7 @@ def test_a_box_of_nothing_or_outside_the_picture_is_refused() -> None:
 def test_a_written_picture_is_read_back_bit_for_bit_in_rgb_order(tmp_path: Path) -> None:
     picture = ramp()
     picture[0, 0] = (255, 0, 0)
-    write_png(tmp_path / "deep" / "a.png", picture)
+    write_image(tmp_path / "deep" / "a.png", picture)
     read = read_image(tmp_path / "deep" / "a.png")
     assert np.array_equal(read, picture)
     assert tuple(read[0, 0]) == (255, 0, 0)
@@ -215,14 +215,19 @@ def test_no_file_a_folder_and_no_picture_are_refused_with_a_sentence(tmp_path: P
             read_image(path)
 
 
-def test_alpha_is_found_kept_dropped_and_read_as_mask(tmp_path: Path) -> None:
+def has_alpha(path: Path) -> bool:
+    with Image.open(path) as picture:
+        return alpha_of(picture) is not None
+
+
+def test_alpha_is_found_kept_applied_and_read_as_mask(tmp_path: Path) -> None:
     alpha = np.where(marked(), 200, 100).astype(np.uint8)
     rgba = np.dstack([ramp(), alpha])
     Image.fromarray(rgba).save(tmp_path / "a.png")
     Image.fromarray(ramp()).save(tmp_path / "opaque.png")
     assert has_alpha(tmp_path / "a.png") and not has_alpha(tmp_path / "opaque.png")
     assert np.array_equal(read_rgba(tmp_path / "a.png"), rgba)
-    assert np.array_equal(read_image(tmp_path / "a.png"), ramp())
+    assert np.array_equal(read_image(tmp_path / "a.png"), over_white(rgba))
     assert np.array_equal(read_mask(tmp_path / "a.png"), marked())
     assert (read_rgba(tmp_path / "opaque.png")[..., 3] == 255).all()
 

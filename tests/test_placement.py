@@ -9,13 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anydoor_lab.conditioning.placement import (
+    Blend,
     Placement,
     crop_scene,
     edit_weight,
+    paste,
     paste_back,
     place,
 )
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.pair import Pair
 
 SIDE = st.integers(2, 70)
 RESOLUTION = 32
@@ -179,6 +182,51 @@ def test_feathering_is_the_scene_where_the_weight_is_zero_and_full_in_the_middle
     assert ((weight > 0) == (mask > 0)).all()
     along = weight[50, 35:61]
     assert (np.diff(along) >= 0).all() and np.abs(np.diff(along)).max() < 0.15
+
+
+RIMS = {
+    "bottom": (70, 120, 40, 80),
+    "left": (30, 70, 0, 50),
+    "corner": (0, 50, 0, 50),
+    "far corner": (80, 120, 70, 150),
+    "whole edge": (100, 120, 0, 150),
+    "three sides": (0, 120, 90, 150),
+}
+
+
+@pytest.mark.parametrize("blend", ["box", "mask", "crop"])
+@pytest.mark.parametrize("box", RIMS.values(), ids=RIMS)
+def test_a_region_at_the_scenes_rim_is_written_up_to_the_rim(
+    box: tuple[int, int, int, int], blend: Blend
+) -> None:
+    scene = np.zeros((120, 150, 3), np.uint8)
+    mask = Box(*box).mask(120, 150)
+    pair = Pair(scene, mask, scene, mask)
+    placed = place(mask, 64, 1.1, 1.5)
+    pasted = paste(np.full((64, 64, 3), 255, np.uint8), pair, placed, blend)[..., 0]
+    assert (pasted[mask] > 0).all(), f"{(pasted[mask] == 0).sum()} px asked for are not written"
+    middle = ((box[0] + box[1]) // 2, (box[2] + box[3]) // 2)
+    for y, x, at_rim in (
+        (box[0], middle[1], box[0] == 0),
+        (box[1] - 1, middle[1], box[1] == 120),
+        (middle[0], box[2], box[2] == 0),
+        (middle[0], box[3] - 1, box[3] == 150),
+    ):
+        if at_rim and (box[1] - box[0]) > 20:
+            assert pasted[y, x] == 255, "the edit fades out towards the scene's own rim"
+
+
+@QUICK
+@given(scenes(), *FACTORS)
+def test_a_margin_stands_at_every_seam_and_nowhere_else(
+    scene: Scene, grow: float, zoom: float
+) -> None:
+    placed = place(scene[1], RESOLUTION, grow, zoom)
+    crop, inner = placed.crop, placed.writable
+    gaps = (inner.y1 - crop.y1, crop.y2 - inner.y2, inner.x1 - crop.x1, crop.x2 - inner.x2)
+    ends = (crop.y1 == 0, crop.y2 == scene[1].shape[0], crop.x1 == 0, crop.x2 == scene[1].shape[1])
+    margin = min(5, min(crop.height, crop.width) // 8)
+    assert gaps == tuple(0 if at_rim else margin for at_rim in ends)
 
 
 def test_another_scene_or_region_is_refused_with_a_sentence() -> None:

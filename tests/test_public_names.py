@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import subprocess
@@ -13,6 +14,7 @@ import yaml
 
 import anydoor_lab
 from anydoor_lab.runs.folder import read_config
+from anydoor_lab.structures.former import MOVED
 from anydoor_lab.structures.names import (
     FORMER,
     LIBRARY_NAMES,
@@ -21,6 +23,7 @@ from anydoor_lab.structures.names import (
     name_of,
     named,
 )
+from anydoor_lab.structures.rng import rng_for
 
 FROZEN = [
     "AfterSweep",
@@ -77,6 +80,7 @@ FROZEN = [
     "noise_collage",
     "original_collage",
     "paste_back",
+    "read_facts",
     "read_image",
     "read_mask",
     "shuffle_collage",
@@ -178,3 +182,26 @@ def test_a_registered_module_lends_only_what_it_defines_itself(tmp_path: Path) -
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("former", sorted(MOVED))
+def test_a_module_is_imported_by_its_former_name_with_a_word(former: str) -> None:
+    sys.modules.pop(f"anydoor_lab.{former}", None)
+    with pytest.warns(FutureWarning, match=f"anydoor_lab.{former} has moved: import from"):
+        module = importlib.import_module(f"anydoor_lab.{former}")
+    present = importlib.import_module(f"anydoor_lab.{MOVED[former][0]}")
+    own = vars(present).items()
+    names = [n for n, thing in own if getattr(thing, "__module__", "") == present.__name__]
+    assert names
+    assert all(getattr(module, name) is getattr(present, name) for name in names)
+    with pytest.raises(AttributeError, match="has no 'absent'"):
+        getattr(module, "absent")  # noqa: B009
+
+
+def test_a_name_that_never_was_is_not_imported() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("anydoor_lab.nothing")
+    sys.modules.pop("anydoor_lab.draws", None)
+    with pytest.warns(FutureWarning):
+        former = importlib.import_module("anydoor_lab.draws")
+    assert former.generator(3, 1, "x").random() == rng_for(3, 1, "x").random()

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +22,12 @@ from anydoor_lab.runs.tracking import (
     SilentTracker,
     WandbTracker,
     has_key,
+    known_id,
     read_metrics,
 )
 from anydoor_lab.structures.images import read_image
 
+ROOT = Path(__file__).resolve().parents[1]
 PICTURE = np.arange(8 * 6 * 3, dtype=np.uint8).reshape(8, 6, 3)
 
 
@@ -31,7 +38,9 @@ def test_numbers_and_pictures_are_plain_files(tmp_path: Path) -> None:
     path = tracker.show(20, "sheet", PICTURE, "a caption")
     tracker.finish({"clip": 0.75})
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == read_metrics(tmp_path)
+    plain = [json.loads(line) for line in lines]
+    assert [len(record.pop("sha256")) for record in plain] == [16, 16]
+    assert plain == read_metrics(tmp_path)
     assert read_metrics(tmp_path) == [
         {"step": 10, "loss": 0.5, "loss/video": 0.25},
         {"step": 20, "loss": 0.125},
@@ -48,6 +57,32 @@ def test_records_after_the_resumed_step_are_dropped(tmp_path: Path) -> None:
     resumed.log(30, {"loss": 2.0})
     records = [(record["step"], record["loss"]) for record in read_metrics(tmp_path)]
     assert records == [(10, 1.0), (20, 1.0), (30, 2.0)]
+
+
+def test_a_resumed_record_has_every_step_once_and_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(f'{{"step": {step}, "loss": 1.0}}\n' for step in (10, 20, 10, 30)))
+    LocalTracker(RunFacts(tmp_path, first_step=20)).log(30, {"loss": 2.0})
+    assert [record["step"] for record in read_metrics(tmp_path)] == [10, 20, 30]
+
+
+def test_a_changed_line_is_left_out_loudly_and_the_others_stay(tmp_path: Path) -> None:
+    tracker = LocalTracker(RunFacts(tmp_path))
+    for step in (10, 20, 30):
+        tracker.log(step, {"loss": 0.5})
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], lines[1].replace("0.5", "0.7"), lines[2], ""]))
+    with pytest.warns(UserWarning, match=r"metrics.jsonl, line 2 is damaged"):
+        assert [record["step"] for record in read_metrics(tmp_path)] == [10, 30]
+
+
+@pytest.mark.parametrize("line", ["[]", "7", "{}", '{"step": NaN}', "[" * 20_000, "\udcff"])
+def test_a_line_that_is_no_record_is_left_out_loudly(tmp_path: Path, line: str) -> None:
+    text = f'{line}\n{{"step": 1, "loss": 1.0}}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.warns(UserWarning, match="line 1"):
+        assert read_metrics(tmp_path) == [{"step": 1, "loss": 1.0}]
 
 
 def test_a_fresh_run_in_the_same_folder_starts_an_empty_record(tmp_path: Path) -> None:
@@ -86,11 +121,13 @@ def test_a_key_is_looked_for_in_the_environment_and_the_netrc(
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     assert not has_key()
-    netrc.write_text("machine api.wandb.ai login user password x\n")
+    netrc.write_text("machine api.wandb.ai login user password " + "x" * 40)
     assert has_key()
     netrc.unlink()
-    monkeypatch.setenv("WANDB_API_KEY", "x")
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     assert has_key()
+    monkeypatch.setenv("WANDB_API_KEY", "no key")  # said in a sentence, and offline
+    assert not has_key()
 
 
 def test_wandb_offline_holds_all_that_was_reported(
@@ -105,28 +142,102 @@ def test_wandb_offline_holds_all_that_was_reported(
     tracker.finish({"clip": 0.75})
 
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
-    printed = capsys.readouterr().out.split("wandb sync ")[1].strip()
+    printed = capsys.readouterr().out.split("wandb sync --include-online ")[1].strip()
     assert Path(printed).resolve() == folder.resolve()
     records = inspect(folder)
     (run,) = [record["run"] for record in records if record["type"] == "run"]
     assert (run["run_group"], run["tags"]) == ("table3", ["idx=clip", "tiny"])
     assert run["display_name"] == "run 1" and run["config"]["update"]["train"] == {"steps": 2}
     assert (tmp_path / "wandb_id.txt").read_text() == run["run_id"]
-    first, second = [r["history"]["item"] for r in records if r["type"] == "history"]
-    assert (first["step"], first["loss"], first["loss/video"]) == (1, 0.5, 0.25)
-    assert second["samples/sheet.caption"] == "a caption"
-    shown = folder / "files" / second["samples/sheet.path"]
+    (row,) = [r["history"]["item"] for r in records if r["type"] == "history"]
+    assert (row["step"], row["loss"], row["loss/video"]) == (1, 0.5, 0.25)
+    assert row["samples/sheet.caption"] == "a caption"
+    shown = folder / "files" / row["samples/sheet.path"]
     assert path is not None and np.array_equal(read_image(shown), read_image(path))
     summary = [r["summary"]["update"] for r in records if r["type"] == "summary"]
     assert {"clip": 0.75} in summary
     assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5, "loss/video": 0.25}]
 
 
-def inspect(folder: Path) -> list[dict[str, object]]:
+def test_wandb_offline_goes_on_with_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    folder = tmp_path / "a run"
+    for first, last in ((0, 3), (2, 4)):
+        time.sleep(1.1 * (first > 0))  # W&B names its folders by the second
+        tracker = WandbTracker(RunFacts(folder, first_step=first), mode="offline")
+        for step in range(first + 1, last + 1):
+            tracker.log(step, {"loss": 1.0})
+        tracker.finish({})
+    command = capsys.readouterr().out.strip().splitlines()[-1].split("wandb sync ")[1]
+    _, *folders = shlex.split(command)
+    assert len(folders) == 2 and all(Path(path).is_dir() for path in folders)
+    ids, steps = set(), []
+    for path in folders:
+        records = inspect(Path(path))
+        ids |= {record["run"]["run_id"] for record in records if record["type"] == "run"}
+        history = [r["history"] for r in records if r["type"] == "history"]
+        steps.append([int(row["step"].get("num", 0)) for row in history])
+    assert len(ids) == 1 and steps == [[1, 2, 3], [3, 4]]
+    dry = subprocess.run([wandb_command(), "sync", "--dry-run", *shlex.split(command)],
+                         capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert dry.returncode == 0, dry.stderr
+
+
+@pytest.mark.parametrize("damage", [None, "", "no id at all \xff", "abcd"])
+def test_a_lost_wandb_id_is_found_in_the_names_of_its_folders(
+    tmp_path: Path, damage: str | None
+) -> None:
+    (tmp_path / "wandb" / "offline-run-20261126_201247-ij5g-5d").mkdir(parents=True)
+    if damage is not None:
+        (tmp_path / "wandb_id.txt").write_text(damage)
+    assert known_id(tmp_path) == "ij5g-5d"
+
+
+def test_a_server_that_never_answers_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        environment = os.environ | {
+            "WANDB_BASE_URL": f"http://127.0.0.1:{server.getsockname()[1]}",
+            "WANDB_API_KEY": "a" * 40, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore",
+        }  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", UNANSWERED, str(tmp_path)], env=environment,
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "going on offline" in done.stdout
+    seconds, first = map(float, done.stdout.splitlines()[-1].split())
+    assert seconds < 10 and first < 1
+
+
+UNANSWERED = """
+import sys, time
+from pathlib import Path
+from typing import Any
+import wandb
+from anydoor_lab.runs.tracking import RunFacts, WandbTracker
+begun = time.monotonic()
+tracker = WandbTracker(RunFacts(Path(sys.argv[1])))
+ready = time.monotonic()
+tracker.log(1, {"loss": 1.0})
+logged = time.monotonic()
+tracker.finish({})
+print(ready - begun, logged - ready)
+"""
+
+
+def wandb_command() -> str:
+    return shutil.which("wandb", path=str(Path(sys.executable).parent)) or "wandb"
+
+
+def inspect(folder: Path) -> list[dict[str, Any]]:
     """The records of an offline run, by W&B's own reader."""
-    command = shutil.which("wandb", path=str(Path(sys.executable).parent)) or "wandb"
     read = subprocess.run(
-        [command, "leet", "inspect", "--json", str(folder)],
+        [wandb_command(), "leet", "inspect", "--json", str(folder)],
         capture_output=True,
         text=True,
         timeout=60,

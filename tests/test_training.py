@@ -203,9 +203,54 @@ def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
 def test_ten_gradients_in_a_row_that_are_not_finite_stop_the_run() -> None:
     settings = replace(SHORT, steps=40)
     state = state_of(Line(broken=tuple(range(20, 200))), settings)
-    with pytest.raises(RuntimeError, match="10 steps in a row up to step 14; lower train.learning"):
+    with pytest.raises(RuntimeError, match="10 steps in a row up to step 15; lower train.learning"):
         list(fit(state, Points(), settings))
     assert all(torch.isfinite(p).all() for p in state.trained.values())
+
+
+@pytest.mark.parametrize("every", [1, 4, 100])
+def test_a_repeated_run_does_not_walk_past_gradients_that_are_not_finite(
+    tmp_path: Path, every: int
+) -> None:
+    settings = replace(SHORT, steps=16, checkpoint_every=every)
+    for _ in range(3):
+        state = state_of(Line(broken=tuple(range(12, 200))), settings)
+        found = newest_checkpoint(tmp_path)
+        if found:
+            state.restore(found)
+        with pytest.raises(RuntimeError, match="10 steps in a row up to step 13"):
+            list(fit(state, Points(), settings, tmp_path))
+    assert not (tmp_path / "step_00000016").exists()
+
+
+def test_a_run_saved_at_its_last_allowed_skip_does_not_go_on(tmp_path: Path) -> None:
+    settings = replace(SHORT, steps=40, checkpoint_every=100)
+    state = state_of(Line(broken=tuple(range(40))), settings)
+    for progress in fit(state, Points(), settings):
+        assert progress.skipped
+        if progress.step == 10:
+            state.save(tmp_path, {}, 1)  # as a signal does
+            break
+    again = state_of(Line(), settings)
+    again.restore(load_checkpoint(tmp_path / "step_00000010"))
+    with pytest.raises(RuntimeError, match="10 steps in a row up to step 10"):
+        next(fit(again, Points(), settings))
+
+
+def test_skipped_steps_are_counted_over_a_resume(tmp_path: Path) -> None:
+    state = state_of(Line(broken=(1, 5)))
+    steps = fit(state, Points(), SHORT, tmp_path)
+    assert [next(steps).skipped for _ in range(3)] == [True, True, False]
+    resumed = state_of(Line(broken=(13,)))
+    resumed.restore(load_checkpoint(tmp_path / "step_00000002"))
+    list(fit(resumed, Points(), SHORT))
+    assert resumed.skipped == (3, 1)
+
+
+def test_a_step_is_shown_to_its_consumer_before_it_can_be_gone_on_from(tmp_path: Path) -> None:
+    for progress in fit(state_of(Line()), Points(), SHORT, tmp_path):
+        assert not (tmp_path / f"step_{progress.step:08d}").exists()
+    assert (tmp_path / "step_00000004").is_dir()
 
 
 def test_nine_in_a_row_do_not_stop_it() -> None:

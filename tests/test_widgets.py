@@ -19,6 +19,7 @@ from anydoor_lab import load_pipeline
 from anydoor_lab.data.world import World
 from anydoor_lab.models.idx.table import id_choices
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.images import read_facts
 from anydoor_lab.structures.names import conf_dir
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
@@ -26,6 +27,7 @@ from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker, Teleporter
 from anydoor_lab.widgets.object_cutter.segmenters import Sam
 from anydoor_lab.widgets.teleporter.variants import Variants
 from small import RandomSamples, small_objective
+from test_picture_files import swapped_profile
 
 if TYPE_CHECKING:
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
@@ -262,6 +264,46 @@ def test_settings_out_of_range_and_missing_marks_are_messages(
     assert "no recipe" in one.panel.message
 
 
+def test_a_saved_picture_keeps_what_the_scene_carries_and_tells_how_it_was_made(
+    pipeline: AnyDoorPipeline, tmp_path: Path
+) -> None:
+    scene = Image.fromarray(np.dstack([world_pair().scene, np.full((96, 96), 200, np.uint8)]))
+    scene.info["icc_profile"] = swapped_profile()
+    scene.info["dpi"] = (150, 150)
+    one = teleporter(pipeline, tmp_path, seed=5)
+    one.picker.show(scene, [20, 24, 60, 66])
+    for _ in range(2):  # the second time from its own recipe
+        assert one.generate() and one.wait(60), one.panel.message
+        one.panel.chosen = 1
+        path = one.save()
+        assert path is not None
+        with Image.open(path) as saved:
+            assert saved.info["icc_profile"] == scene.info["icc_profile"]
+            assert np.array_equal(np.asarray(saved)[70:], np.asarray(scene)[70:])
+            assert round(saved.info["dpi"][0]) == 150
+        facts = read_facts(path)
+        assert facts["seed"] == 6 and facts["recipe"]["settings"]["seed"] == 5
+        assert one.open_recipe(path.with_suffix(".json"))
+
+
+def test_a_region_of_probabilities_is_cut_in_the_middle_and_nan_is_a_message() -> None:
+    picker = RegionPicker(SCENE)
+    shares = np.tile(np.linspace(0, 1, 90), (60, 1))
+    assert picker.select(shares)
+    assert np.array_equal(picker.mask, shares > 128 / 255)
+    assert not picker.select(shares * np.nan)
+    assert "nan" in picker.message
+
+
+def test_a_cutouts_hidden_colours_are_not_shown() -> None:
+    hidden = np.dstack([SCENE, np.zeros((60, 90), np.uint8)])
+    hidden[9:40, 20:50, 3] = 255
+    for reference in (hidden, Image.fromarray(hidden)):
+        image = ObjectCutter(reference).image
+        assert image is not None
+        assert (image[:5] == 255).all() and (image[10:30, 25:40] == 120).all()
+
+
 @pytest.mark.parametrize("left", [None, b"half"])
 def test_missing_weights_of_another_extractor_are_a_message_and_the_marks_stay(
     left: bytes | None, tmp_path: Path
@@ -350,3 +392,11 @@ def test_each_widget_can_be_drawn_without_a_front_end(tmp_path: Path) -> None:
     cutter = ObjectCutter(SCENE, Box(9, 20, 9, 30).mask(60, 90))
     for widget in (RegionPicker(SCENE, [2, 2, 9, 9]), cutter, LiveRun(tmp_path, every=0)):
         assert widget._repr_png_().startswith(PNG)
+
+
+def test_who_follows_the_strokes_finds_the_mask_that_came_with_them() -> None:
+    picker, seen = RegionPicker(SCENE, [0, 0, 10, 10]), []
+    picker.observe(lambda _: seen.append(picker.box), "strokes")
+    drawn = RegionPicker(SCENE, [5, 5, 20, 30])._region
+    picker.set_state({"strokes": 1, "_region": drawn})
+    assert seen == [Box(5, 20, 5, 30)]

@@ -100,7 +100,7 @@ def retrieval(similarities: np.ndarray) -> Interval:
         similarities: (N, N); query i and column i are two frames of one object.
     """
     right = similarities.argmax(axis=1) == np.arange(len(similarities))
-    return student_interval(100.0 * right)
+    return student_interval(100.0 * right, (0.0, 100.0))
 
 
 def token_components(tokens: np.ndarray, components: int = 3) -> np.ndarray:

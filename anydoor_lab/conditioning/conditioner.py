@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -15,6 +16,7 @@ from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
 from anydoor_lab.conditioning.placement import Placement, crop_scene, place
 from anydoor_lab.conditioning.shape_mask import perturb_mask, roomy_box, shape_channel
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import padded_square, resized, resized_mask
 from anydoor_lab.structures.pair import Pair
 
@@ -65,6 +67,9 @@ class Conditioner:
             its sides (see `roomy_box`; the paper's boxes fit).
         flip_probability: of mirroring the reference in training.
         light_probability, light_strength: of changing the reference's light in training.
+
+    Raises:
+        ValueError: a share is outside [0, 1], a factor below 1 or the slack below 0.
     """
 
     resolution: int = 512
@@ -79,6 +84,15 @@ class Conditioner:
     flip_probability: float = 0.0
     light_probability: float = 0.5
     light_strength: float = 0.2
+
+    def __post_init__(self) -> None:
+        shares = ("box_probability", "flip_probability", "light_probability", "light_strength")
+        limits = dict.fromkeys(("zoom", "grow", "id_margin"), (1.0, math.inf))
+        limits |= dict.fromkeys(shares, (0.0, 1.0)) | {"box_slack": (0.0, math.inf)}
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                expected = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
+                raise InputError(f"{name} is {getattr(self, name)}; expected {expected}")
 
     def with_collage(self, collage: Collage) -> Conditioner:
         """The same with another collage."""

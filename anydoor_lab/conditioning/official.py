@@ -18,7 +18,7 @@ from anydoor_lab.conditioning.collage import Collage, edge_map
 from anydoor_lab.conditioning.conditioner import Conditioning, Shape
 from anydoor_lab.conditioning.placement import MARGIN_PX, Blend, Placement, paste
 from anydoor_lab.structures.boxes import Box
-from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.structures.checks import UnusablePair, check_all_finite
 from anydoor_lab.structures.errors import RunError
 from anydoor_lab.structures.images import as_picture, padded_square
 from anydoor_lab.structures.pair import Pair
@@ -186,9 +186,13 @@ def paste_decoded(
         pair, placement, blend: as for `paste`.
         preprocessing: of the pipeline; `official` resizes linearly before rounding, truncates, and
             drops the picture's first row.
+
+    Raises:
+        RuntimeError: the decoded numbers are not finite.
     """
     if preprocessing != "official" or blend != "crop":
         return paste(as_picture(decoded), pair, placement, blend)
+    check_all_finite(decoded)
     levels = np.clip(decoded.transpose(1, 2, 0) * 127.5 + 127.5, 0, 255)
     return crop_back(np.ascontiguousarray(levels[1:]), pair.scene, placement)
 

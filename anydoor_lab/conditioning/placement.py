@@ -19,7 +19,9 @@ BLENDS = ("box", "mask", "crop")
 """Written back: the region's grown box, its mask, or the whole crop (as the released code)."""
 
 MARGIN_PX = 5
-"""Pixels of the crop's rim that are never written back (the released code's margin)."""
+"""Pixels at each seam of the crop that are never written back (the released code's margin)."""
+Sides = tuple[bool, bool, bool, bool]
+"""Top, bottom, left, right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,18 @@ class Placement:
         return square_padding(self.crop.height, self.crop.width)
 
     @property
-    def writable(self) -> Box:
-        """The crop without its margin: nothing outside is ever changed, scene pixels."""
-        margin = min(MARGIN_PX, min(self.crop.height, self.crop.width) // 8)
+    def seams(self) -> Sides:
+        """Where the crop ends inside the scene; at the scene's own rim there is no seam to hide."""
         box = self.crop
-        return Box(box.y1 + margin, box.y2 - margin, box.x1 + margin, box.x2 - margin)
+        return box.y1 > 0, box.y2 < self.scene_height, box.x1 > 0, box.x2 < self.scene_width
+
+    @property
+    def writable(self) -> Box:
+        """The crop without a margin at its seams: nothing outside is ever changed, scene pixels."""
+        margin = min(MARGIN_PX, min(self.crop.height, self.crop.width) // 8)
+        top, bottom, left, right = (margin * seam for seam in self.seams)
+        box = self.crop
+        return Box(box.y1 + top, box.y2 - bottom, box.x1 + left, box.x2 - right)
 
     def to_crop(self, box: Box) -> Box:
         """`box` of the scene in the model's picture (R x R)."""
@@ -98,9 +107,24 @@ def crop_scene(image: np.ndarray, placement: Placement, fill: int = 0) -> np.nda
 
 def uncrop(prediction: np.ndarray, placement: Placement) -> np.ndarray:
     """`prediction` (R, R[, C]) back at the crop's own size, without the padding."""
-    square = resized(prediction, placement.side, placement.side)
-    top, bottom, left, right = placement.padding
-    return square[top : placement.side - bottom, left : placement.side - right]
+    side, (top, bottom, left, right) = placement.side, placement.padding
+    square = resized(_without_padding(prediction, placement), side, side)
+    return square[top : side - bottom, left : side - right]
+
+
+def _without_padding(prediction: np.ndarray, placement: Placement) -> np.ndarray:
+    """`prediction` with its outermost pixels of the scene instead of padding: resizing would smear
+    the padding over the scene's rim."""
+    if not any(placement.padding):
+        return prediction
+    last, side = placement.resolution - 1, placement.side
+    top, bottom, left, right = (
+        min(-(-pad * placement.resolution // side), last) for pad in placement.padding
+    )
+    every = np.arange(last + 1)
+    rows = np.clip(every, top, max(last - bottom, top))
+    columns = np.clip(every, left, max(last - right, left))
+    return prediction[rows][:, columns]
 
 
 def paste_back(
@@ -117,7 +141,8 @@ def paste_back(
         scene: (H, W, 3) uint8; outside the edit the result equals it bit for bit.
         placement: as it was cropped.
         region: (H, W) bool, where to write; None writes the whole crop but its margin.
-        feather_px: width inside the region over which the two are blended, scene pixels.
+        feather_px: width inside the region over which the two are blended, scene pixels; nothing
+            is blended towards the scene's own rim.
 
     Raises:
         TypeError: the scene is not uint8 RGB, or the region not bool.
@@ -156,8 +181,10 @@ def edit_weight(
         edit &= region[crop.slices]
     if feather_px <= 0:
         return edit.astype(np.float32)
-    framed = cv2.copyMakeBorder(edit.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    depth = cv2.distanceTransform(framed, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    top, bottom, left, right = map(int, placement.seams)
+    framed = np.pad(edit.astype(np.uint8), ((top, bottom), (left, right)))
+    depth = cv2.distanceTransform(framed, cv2.DIST_L2, 3)
+    depth = depth[top : top + crop.height, left : left + crop.width]
     return np.clip(depth / (feather_px + 1), 0, 1).astype(np.float32)
 
 

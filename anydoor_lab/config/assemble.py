@@ -6,8 +6,9 @@ The only file between the settings and the library; commands call it, nothing be
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -83,18 +84,20 @@ def filled_pool(cfg: DictConfig, source: PairSource) -> PairSource:
     """`pool` pairs of the source, drawn once into the user's cache folder.
 
     Raises:
-        ValueError: the source's pictures are not of one size.
+        ValueError: the source's pictures are not of one size, or the pool's file is damaged.
+        RuntimeError: the disk has no room for the pool.
     """
     from accelerate import PartialState
     from tqdm import tqdm
 
     from anydoor_lab.data.cache import PairPool, cache_folder
+    from anydoor_lab.data.rows import FORMAT
     from anydoor_lab.runs.provenance import config_hash
 
     if not hasattr(source, "size_px"):
         raise InputError("pool needs pictures of one size (data=world); use pool=0 with this data")
     version = getattr(source, "VERSION", 1)
-    name = f"{config_hash(plain(cfg.data))}_v{version}_seed{cfg.data_seed}_{cfg.pool}.pool"
+    name = f"{config_hash(plain(cfg.data))}_v{version}.{FORMAT}_seed{cfg.data_seed}_{cfg.pool}.pool"
     pool = PairPool(source, cfg.pool, cache_folder() / "pools" / name, cfg.data_seed)
     with PartialState().main_process_first():
         for _ in tqdm(pool.fill(), total=cfg.pool, desc="drawing pairs", unit="pair"):
@@ -103,11 +106,19 @@ def filled_pool(cfg: DictConfig, source: PairSource) -> PairSource:
 
 
 def build_samples(cfg: DictConfig, pipeline: AnyDoorPipeline) -> PairStream:
-    """The training samples."""
+    """The training samples.
+
+    Raises:
+        ValueError: a setting of `conditioning` is out of range.
+    """
+    from anydoor_lab.conditioning.conditioner import Conditioner
     from anydoor_lab.training.samples import PairStream
 
     source = build_source(cfg, "train")
-    return PairStream(source, pipeline.conditioner(), cfg.seed, cfg.train.still_share)
+    conditioner = pipeline.conditioner()
+    if isinstance(conditioner, Conditioner):
+        conditioner = replace(conditioner, **plain(cfg.conditioning))
+    return PairStream(source, conditioner, cfg.seed, cfg.train.still_share)
 
 
 def build_objective(cfg: DictConfig, pipeline: AnyDoorPipeline) -> DiffusionLoss:
@@ -222,6 +233,7 @@ def judge_source(sources: Mapping[str, Any], name: str) -> str:
 
 def build_bench(cfg: DictConfig) -> Bench:
     """The held-out pairs, judges and settings by which models are scored."""
+    from anydoor_lab.data.source import note_of
     from anydoor_lab.evaluation.pairs import held_out_pairs
     from anydoor_lab.evaluation.settings import EvalSettings
     from anydoor_lab.report.bench import Bench
@@ -229,7 +241,9 @@ def build_bench(cfg: DictConfig) -> Bench:
     settings = EvalSettings(**plain(cfg.eval))
     source = build_source(cfg, "held_out")
     judges = build_judges(cfg).of(source)
-    return Bench(cfg.model.name, settings, judges, held_out_pairs(source, settings))
+    passed_over: Counter[str] = Counter()
+    pairs = held_out_pairs(source, settings, passed_over)
+    return Bench(cfg.model.name, settings, judges, pairs, note_of(source), passed_over)
 
 
 def build_method(node: DictConfig, pipeline: AnyDoorPipeline | None = None) -> Generate:

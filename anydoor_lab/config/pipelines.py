@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from anydoor_lab.config.collages import chosen_collage
 from anydoor_lab.config.compose import plain, refuse_unknown
 from anydoor_lab.config.extractors import fresh_extractor, take_extractor
 from anydoor_lab.structures.errors import InputError
@@ -135,10 +136,12 @@ def shown_settings(cfg: DictConfig) -> dict[str, Any]:
     own = plain(cfg.collage)
     target = own.pop("_target_")
     refuse_unknown(target, named(target), own)
+    shown = plain(cfg.conditioning) if "conditioning" in cfg else {}  # not in runs of version 0.1
     return {
         "resolution": model.resolution,
         "id_size": model.id_size,
         "zoom": model.zoom,
+        **{key: shown[key] for key in ("grow", "id_margin") if key in shown},
         "remove_background": cfg.idx.remove_background,
         "collage": chosen_collage(cfg),
         "collage_settings": {"hf": {"size_px": model.edge_px}, chosen_collage(cfg): own},
@@ -152,14 +155,6 @@ def chosen_sampling(model: DictConfig) -> dict[str, Any]:
     scale = next((OmegaConf.load(path) for path in files if path.is_file()), model)
     names = ("num_inference_steps", "guidance_scale")
     return {name: model[name] for name in names if model[name] != OmegaConf.select(scale, name)}
-
-
-def chosen_collage(cfg: DictConfig) -> str:
-    """The name under which a pipeline keeps the collage that `collage` asks for."""
-    from anydoor_lab.conditioning.collage import collage_name
-    from anydoor_lab.structures.names import named
-
-    return collage_name(named(cfg.collage._target_))
 
 
 def load_pipeline(source: str | Path) -> AnyDoorPipeline:
@@ -205,7 +200,8 @@ def _joint_pipeline(folder: Path) -> AnyDoorPipeline:
 
 
 def _run_pipeline(folder: Path) -> AnyDoorPipeline:
-    from anydoor_lab.runs.folder import Run, read_config
+    from anydoor_lab.runs.folder import Run
+    from anydoor_lab.runs.settings import check_config, read_config
     from anydoor_lab.training.checkpoint import load_named, newest_checkpoint
     from anydoor_lab.training.precision import round_frozen
 
@@ -214,6 +210,7 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
     checkpoint = newest_checkpoint(Run(folder, config).checkpoints, groups=("ema",))
     if checkpoint is None:
         raise InputError(f"{folder} has no checkpoint yet; train it to its first one")
+    check_config(folder, config, checkpoint.facts)
     pipeline = build_pipeline(cfg)
     model = pipeline.model.freeze(cfg.train.trained, cfg.train.get("lora_rank", 16))
     round_frozen(model, cfg.train.get("frozen_precision", "fp32"))

@@ -8,17 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
+from anydoor_lab.data.rows import RowFile
 from anydoor_lab.data.source import Counts, PairSource
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.structures.pair import Pair, Quality, Variation
 from anydoor_lab.structures.rng import rng_for
-
-BLOCK = 100
-"""An interrupted filling goes on behind the last whole block of this many pairs."""
 
 
 def cache_folder() -> Path:
@@ -30,15 +28,13 @@ def cache_folder() -> Path:
 class PairPool:
     """`size` pairs of a source as a source of its own; entry i is always the same pair.
 
-    The file holds a mark of two bytes for each pair, its variation and quality counted from 1 or
-    zeros where it was not drawn yet, and then all pictures. What is drawn for an entry depends
-    on nothing but its index, so several processes that fill the same file write the same bytes,
-    and an interrupted filling goes on.
+    What is drawn for an entry depends on nothing but its index, so several processes that fill the
+    same file write the same bytes, and an interrupted filling goes on.
 
     Args:
         source: its pairs must all be pictures of one size (as the drawn world's are).
         size: how many pairs; more than the source's entries draw further pairs of the same.
-        path: the file; its name should say what is in it.
+        path: the file, a `RowFile`; its name should say what is in it.
         seed: decides what is drawn.
     """
 
@@ -47,7 +43,7 @@ class PairPool:
             raise InputError(f"a pool of {size} pairs; expected at least 1")
         self.source, self.size, self.path, self.seed = source, size, path, seed
         self.counts = Counts(used=size)
-        self._filled: tuple[np.memmap, np.memmap] | None = None
+        self._file: RowFile | None = None
 
     def __len__(self) -> int:
         return self.size
@@ -56,81 +52,57 @@ class PairPool:
         """Draw what the file lacks, yielding after each pair.
 
         Raises:
-            ValueError: the file is another pool.
+            ValueError: the file is another pool, cut short or damaged.
+            RuntimeError: the disk has no room for it.
         """
-        if self._found() is not None:
-            return
-        marks, views = self._mapped("r+")
-        missing = np.flatnonzero(marks[:, 0] == 0)
-        for block in np.split(missing, range(BLOCK, len(missing), BLOCK)):
-            drawn = np.zeros((len(block), 2), np.uint8)
-            for place, index in enumerate(block.tolist()):
-                pair = self._drawn(index)
-                views[index, 0] = stacked(pair.reference, pair.reference_mask)
-                views[index, 1] = stacked(pair.scene, pair.scene_mask)
-                drawn[place] = _mark(pair)
+        file = self._rows_file()
+        for block in file.missing():
+            drawn = np.empty((len(block), *file.shape), np.uint8)
+            for place, index in enumerate(block):
+                drawn[place] = _row(self._drawn(index))
                 yield index
-            views.flush()  # a mark promises that its pictures are on the disk
-            marks[block] = drawn
-            marks.flush()
+            file.write(block, drawn)
 
     def pair(self, index: int, rng: np.random.Generator) -> Pair:
         """Entry `index`; nothing is drawn.
 
         Raises:
             RuntimeError: the pool is not filled.
+            ValueError: as `fill`.
         """
         del rng
         return self.kept(index)
 
     def kept(self, index: int) -> Pair:
         """As `pair`, which asks for draws only because every source does."""
-        found = self._found()
-        if found is None:
+        rows = self._rows_file().rows()
+        if rows is None:
             raise RunError(f"{self.path} is not filled; run fill() to its end first")
-        marks, views = found
-        reference, scene = (parted(view) for view in views[index])
-        variation, quality = (int(number) - 1 for number in marks[index])
+        side = round(((len(rows[index]) - 2) / 8) ** 0.5)
+        variation, quality = rows[index, -2:].tolist()
+        reference, scene = (parted(view) for view in rows[index, :-2].reshape(2, side, side, 4))
         return Pair(
             *reference, *scene,
             variation=get_args(Variation)[variation], quality=get_args(Quality)[quality],
             origin=f"{self.path.stem}:{index}",
         )  # fmt: skip
 
-    def _found(self) -> tuple[np.memmap, np.memmap] | None:
-        """The marks and the views of the filled file, or None where there is none."""
-        if self._filled is None and self.path.is_file() and self.path.stat().st_size > 0:
-            mapped = self._mapped("r")
-            self._filled = mapped if mapped[0].all() else None
-        return self._filled
-
-    def _mapped(self, mode: Literal["r", "r+"]) -> tuple[np.memmap, np.memmap]:
-        """The marks (size, 2) and the views (size, 2, S, S, 4) of the file, made if to be written.
-
-        Making it twice changes nothing.
-        """
-        shape = (self.size, 2, *self._drawn(0).scene.shape[:2], 4)
-        expected = 2 * self.size + int(np.prod(shape))
-        if mode == "r+":
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.touch()
-        found = self.path.stat().st_size
-        if found not in (0, expected):
-            seen = f"{self.path} has {found:,} bytes and this pool {expected:,}"
-            raise InputError(f"{seen}; remove that file or choose another")
-        if mode == "r+":
-            os.truncate(self.path, expected)
-        marks = np.memmap(self.path, np.uint8, mode, shape=(self.size, 2))
-        return marks, np.memmap(self.path, np.uint8, mode, 2 * self.size, shape)
+    def _rows_file(self) -> RowFile:
+        if self._file is None:
+            length = len(_row(self._drawn(0)))
+            self._file = RowFile(self.path, self.size, (length,), np.uint8)
+        return self._file
 
     def _drawn(self, index: int) -> Pair:
         return self.source.pair(index % len(self.source), rng_for(self.seed, index, "pool"))
 
 
-def _mark(pair: Pair) -> tuple[int, int]:
-    """The places of a pair's variation and quality among all, from 1."""
-    variations, qualities = get_args(Variation), get_args(Quality)
-    return variations.index(pair.variation) + 1, qualities.index(pair.quality) + 1
+def _row(pair: Pair) -> np.ndarray:
+    """A pair's two pictures with their masks and the places of its variation and quality among
+    all, as bytes."""
+    views = (stacked(pair.reference, pair.reference_mask), stacked(pair.scene, pair.scene_mask))
+    kinds = [get_args(Variation).index(pair.variation), get_args(Quality).index(pair.quality)]
+    return np.concatenate([*(view.ravel() for view in views), np.array(kinds, np.uint8)])
 
 
 def stacked(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ import numpy as np
 from anydoor_lab.structures.pair import Pair
 
 Split = Literal["train", "held_out"]
+MAX_TRIES = 50
+"""A set of which so many entries in a row are unusable is refused."""
 
 
 @dataclass(slots=True)
@@ -21,14 +23,20 @@ class Counts:
     rejected: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        reasons = ", ".join(f"{number} {reason}" for reason, number in self.rejected.most_common())
-        return f"{self.used} used, {sum(self.rejected.values())} rejected" + (
-            f" ({reasons})" if reasons else ""
-        )
+        why = f" ({reasons(self.rejected)})" if self.rejected else ""
+        return f"{self.used} used, {self.rejected.total()} rejected{why}"
+
+
+def reasons(rejected: Counter[str]) -> str:
+    """How many entries were refused for which reason: "3 no mask, 1 empty mask"."""
+    return ", ".join(f"{number} {reason}" for reason, number in rejected.most_common())
 
 
 class PairSource(Protocol):
-    """Anything pairs are drawn from: the only thing training and scoring know about data."""
+    """Anything pairs are drawn from: the only thing training and scoring know about data.
+
+    Where its held-out pairs are not held out, it also has a `note`, a sentence that says so.
+    """
 
     counts: Counts
 
@@ -41,3 +49,8 @@ class PairSource(Protocol):
         Raises:
             UnusablePair: this entry cannot be used with these draws.
         """
+
+
+def note_of(source: PairSource) -> str:
+    """Why the held-out pairs of a source are not held out, as a sentence; else empty."""
+    return str(getattr(source, "note", ""))

@@ -41,5 +41,5 @@ def results_of(
 ) -> list[Result]:
     """The results of the pairs of these numbers, in one batch; every seed follows from a number."""
     seeds = [[settings.seed + i + 10_000 * k for k in range(num_seeds)] for i in numbers]
-    rngs = [rng_for(settings.seed, i, "collage") for i in numbers]
+    rngs = [rng_for(settings.seed, i, "method") for i in numbers]
     return method([pairs[i] for i in numbers], seeds, rngs)

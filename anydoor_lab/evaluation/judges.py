@@ -24,7 +24,8 @@ class PictureScore(Protocol):
     """
 
     scores: Callable[..., Tensor | dict[str, Tensor]]
-    """(B,) scores, or several by name; NaN where a picture has none."""
+    """(B,) scores, or several by name; NaN where a picture has none. Where the class also has
+    `bounds`, their least and greatest value, intervals end there."""
 
 
 def asks_for(metric: PictureScore) -> tuple[str, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
-from anydoor_lab.data.source import PairSource
+from anydoor_lab.data.source import MAX_TRIES, PairSource, reasons
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.metrics.protocol import ScoreProtocol
 from anydoor_lab.structures.boxes import Box
@@ -15,12 +17,20 @@ from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
 
 
-def held_out_pairs(source: PairSource, settings: EvalSettings) -> list[Pair]:
+def held_out_pairs(
+    source: PairSource, settings: EvalSettings, rejected: Counter[str] | None = None
+) -> list[Pair]:
     """Up to `num_pairs` usable pairs; true second views where the source has any, else stills.
 
+    Args:
+        source: of the split "held_out".
+        settings: how many pairs, and their seed.
+        rejected: is told how many entries were passed over for which reason.
+
     Raises:
-        ValueError: not one pair is usable.
+        ValueError: none of the first `MAX_TRIES` pairs is usable; with the reasons.
     """
+    rejected = Counter() if rejected is None else rejected
     moving: list[Pair] = []
     stills: list[Pair] = []
     looked_at = 4 * settings.num_pairs
@@ -30,12 +40,16 @@ def held_out_pairs(source: PairSource, settings: EvalSettings) -> list[Pair]:
             break
         try:
             pair = source.pair(index % len(source), rng_for(settings.seed, index, "held out"))
-        except UnusablePair:
+        except UnusablePair as error:
+            rejected[error.reason] += 1
+            if not moving and not stills and index + 1 >= MAX_TRIES:
+                break
             continue
         (stills if pair.variation == "still" else moving).append(pair)
     pairs = moving or stills[: settings.num_pairs]
     if not pairs:
-        raise InputError(f"no held-out pair is usable ({source.counts}); check the pictures")
+        seen = f"none of {rejected.total()} held-out pairs is usable ({reasons(rejected)})"
+        raise InputError(f"{seen}; check the pictures and masks")
     return pairs
 
 
@@ -43,6 +57,16 @@ def region_of(scene: np.ndarray, pair: Pair, protocol: ScoreProtocol) -> np.ndar
     """The part of a scene that is scored: a square about the true object's box."""
     box = Box.around(pair.scene_mask).squared(*pair.scene_mask.shape)
     return protocol.region(scene, box, pair.scene_mask)
+
+
+def references_of(pair: Pair, protocol: ScoreProtocol) -> np.ndarray | list[np.ndarray]:
+    """What a result is compared with: its reference as it is scored, or under `reference="all"`
+    every photo of the object that the pair knows, the true scene's own included."""
+    given = reference_region(pair, protocol)
+    if protocol.reference == "single":
+        return given
+    still = pair.variation == "still"  # its scene shows the reference itself
+    return [given] if still else [given, reference_region(pair.as_still(), protocol)]
 
 
 def reference_region(pair: Pair, protocol: ScoreProtocol) -> np.ndarray:

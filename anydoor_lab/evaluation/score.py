@@ -11,10 +11,10 @@ import torch
 
 from anydoor_lab.evaluation.generate import Generate, generate_results
 from anydoor_lab.evaluation.judges import Judges, asks_for
-from anydoor_lab.evaluation.pairs import reference_region, region_of
+from anydoor_lab.evaluation.pairs import references_of, region_of
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.metrics.background import background_mask
-from anydoor_lab.metrics.interval import student_interval
+from anydoor_lab.metrics.interval import UNBOUNDED, student_interval
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.pair import Pair
@@ -79,7 +79,7 @@ def score_batch(
     pairs = [result.pair for result in results]
     fields: dict[str, Any] = {
         "generated": [region_of(r.scene, r.pair, judges.protocol) for r in results],
-        "references": [reference_region(pair, judges.protocol) for pair in pairs],
+        "references": [references_of(pair, judges.protocol) for pair in pairs],
         "results": [result.scene for result in results],
         "scenes": [pair.scene for pair in pairs],
     }
@@ -133,8 +133,8 @@ def gather(values: dict[str, dict[int, Any]]) -> dict[str, dict[int, Any]]:
 
 
 def row_of(singles: Singles, judges: Judges, num_pairs: int) -> dict[str, Any]:
-    """Means with their 95 % intervals (`clip`, `clip_low`, `clip_high`), and where every pair has
-    one the single scores (`clip_each`)."""
+    """Means with their 95 % intervals (`clip`, `clip_low`, `clip_high`; inside the metric's
+    `bounds`), and where every pair has one the single scores (`clip_each`)."""
     row: dict[str, Any] = {"n": num_pairs}
     for name, numbered in sorted(singles.items(), key=lambda item: _place(item[0], judges)):
         values = np.array([numbered[i] for i in sorted(numbered)])
@@ -142,7 +142,8 @@ def row_of(singles: Singles, judges: Judges, num_pairs: int) -> dict[str, Any]:
         if not len(known):
             row[name] = None
             continue
-        interval = student_interval(known)
+        metric = list(judges.metrics.values())[_place(name, judges)]
+        interval = student_interval(known, getattr(metric, "bounds", UNBOUNDED))
         row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
         if len(known) == num_pairs:
             row[f"{name}_each"] = [round(value, 3) for value in known.tolist()]
@@ -151,4 +152,5 @@ def row_of(singles: Singles, judges: Judges, num_pairs: int) -> dict[str, Any]:
 
 def _place(name: str, judges: Judges) -> int:
     """Where the metric that gave a number stands among all, so that columns keep their order."""
-    return next(i for i, own in enumerate(judges.metrics) if name.startswith(own))
+    owners = [own for own in judges.metrics if name == own or name.startswith(f"{own}_")]
+    return list(judges.metrics).index(max(owners, key=len))

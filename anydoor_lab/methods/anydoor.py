@@ -12,6 +12,7 @@ from anydoor_lab.conditioning.official import paste_decoded
 from anydoor_lab.diffusion.presets import named_preset
 from anydoor_lab.diffusion.sampler import last
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.pipeline.proposals import shown_by_seed
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.images import as_picture
@@ -36,7 +37,8 @@ class Method(Protocol):
         Args:
             pairs: B pairs; the object in a pair's scene must not be looked at.
             seeds: for each of them the same number of seeds.
-            rngs: for each pair where to draw what its seeds share (a collage's noise).
+            rngs: for each pair where to draw what belongs to the pair and to none of its seeds; a
+                result must follow from its own seed, whichever others are asked for with it.
         """
 
 
@@ -62,16 +64,15 @@ class AnyDoorMethod:
         seeds: Sequence[Sequence[int]],
         rngs: Sequence[np.random.Generator],
     ) -> list[Result]:
-        """As `Method`."""
-        conditioner = self.pipeline.conditioner()
-        shown = [
-            conditioner.condition(pair, rng, self.shape)
-            for pair, rng in zip(pairs, rngs, strict=True)
-        ]
-        steps = self.pipeline.denoise(self.pipeline.prepare(shown), seeds, preset=self.preset)
+        """As `Method`; the picture of a seed is the pipeline's own of that seed."""
+        del rngs
+        shown, own = shown_by_seed(self.pipeline.conditioner(), pairs, seeds, self.shape)
+        steps = self.pipeline.denoise(self.pipeline.prepare(shown), own, preset=self.preset)
         decoded = self.pipeline.model.decoded(last(steps).x)
         way = self.pipeline.config.preprocessing
-        many = [one for one in zip(pairs, shown, strict=True) for _ in seeds[0]]
+        asked = [pair for pair in pairs for _ in seeds[0]]
+        shown = [one for one, several in zip(shown, own, strict=True) for _ in several]
+        many = list(zip(asked, shown, strict=True))
         return [
             Result(pair, paste_decoded(x, pair, one.placement, "crop", way), one, as_picture(x))
             for (pair, one), x in zip(many, decoded, strict=True)

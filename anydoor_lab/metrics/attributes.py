@@ -93,6 +93,7 @@ class AttributeAccuracy(Metric):
 
     higher_is_better = True
     full_state_update = False
+    bounds = (0.0, 100.0)
     right: torch.Tensor
     seen: torch.Tensor
 

@@ -98,6 +98,8 @@ class BackgroundScore(MeanScore):
 class BackgroundPsnr(BackgroundScore):
     """Mean of `background_psnr` (dB, higher = the scene is kept) over pictures."""
 
+    bounds = (0.0, PSNR_CAP_DB)
+
     def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
         """`background_psnr` of one picture."""
         return background_psnr(result, scene, background)
@@ -105,6 +107,8 @@ class BackgroundPsnr(BackgroundScore):
 
 class BackgroundSsim(BackgroundScore):
     """Mean of `background_ssim` (1 = the scene is kept) over pictures."""
+
+    bounds = (-1.0, 1.0)
 
     def of_one(self, result: np.ndarray, scene: np.ndarray, background: np.ndarray) -> float:
         """`background_ssim` of one picture."""

@@ -31,6 +31,7 @@ class Diversity(MeanScore):
     """
 
     higher_is_better = True
+    bounds = (0.0, 200.0)
 
     def __init__(self, judge: Judge, preprocess: Preprocess) -> None:
         super().__init__()
@@ -63,6 +64,7 @@ class PixelDiversity(MeanScore):
     """Mean pairwise absolute difference of pixels among the results of one pair, in % of 255."""
 
     higher_is_better = True
+    bounds = (0.0, 100.0)
 
     def update(self, results: Sequence[np.ndarray]) -> None:
         """Count one pair by its K regions (h, w, 3) uint8 of one size, one per seed.

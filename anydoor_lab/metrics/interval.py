@@ -12,6 +12,9 @@ from anydoor_lab.structures.errors import InputError
 
 LEVEL = 0.95
 """Confidence of every interval."""
+Range = tuple[float, float]
+"""The least and the greatest value a score can have."""
+UNBOUNDED: Range = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,17 @@ class Interval:
         return f"{self.mean:.1f} [{self.low:.1f}, {self.high:.1f}] (n = {self.n})"
 
 
-def interval_from_sums(total: float, squares: float, n: int) -> Interval:
+def interval_from_sums(total: float, squares: float, n: int, bounds: Range = UNBOUNDED) -> Interval:
     """Student's 95 % interval of the mean of `n` independent values, from their sums.
+
+    Of a handful of values it is wide (at n = 2 it is 12.7 standard errors to each side), which is
+    right; the part of it where no mean can lie is cut off, which costs no coverage.
 
     Args:
         total: sum of the values.
         squares: sum of their squares.
         n: how many values.
+        bounds: the range of a single value, and so of their mean.
 
     Raises:
         ValueError: n is below 1.
@@ -47,11 +54,15 @@ def interval_from_sums(total: float, squares: float, n: int) -> Interval:
         return Interval(mean, math.nan, math.nan, n)
     variance = max(squares - n * mean**2, 0.0) / (n - 1)
     half = float(student.ppf((1 + LEVEL) / 2, n - 1)) * math.sqrt(variance / n)
-    return Interval(mean, mean - half, mean + half, n)
+    return Interval(mean, max(mean - half, bounds[0]), min(mean + half, bounds[1]), n)
 
 
-def student_interval(values: np.ndarray) -> Interval:
+def student_interval(values: np.ndarray, bounds: Range = UNBOUNDED) -> Interval:
     """Student's 95 % interval of the mean of (n,) independent values: right for few seeds.
+
+    Args:
+        values: single scores.
+        bounds: their range, at which the interval ends, as for `interval_from_sums`.
 
     Raises:
         ValueError: there is no value.
@@ -63,7 +74,8 @@ def student_interval(values: np.ndarray) -> Interval:
     shifted = interval_from_sums(
         float((values - centre).sum()), float(((values - centre) ** 2).sum()), values.size
     )
-    low, high = shifted.low + centre, shifted.high + centre
+    # a NaN (one value, no interval) stays one: it is never the smaller of two
+    low, high = max(shifted.low + centre, bounds[0]), min(shifted.high + centre, bounds[1])
     return Interval(shifted.mean + centre, low, high, values.size)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from anydoor_lab.metrics.interval import Interval, interval_from_sums
+from anydoor_lab.metrics.interval import UNBOUNDED, Interval, Range, interval_from_sums
 from anydoor_lab.structures.errors import RunError
 
 
@@ -16,6 +16,8 @@ class MeanScore(Metric):
     """A mean over pictures; a score inherits it and says in `scores` what each picture gets."""
 
     full_state_update = False
+    bounds: Range = UNBOUNDED
+    """The range of a picture's score, at which intervals end; a score that has one says so."""
     total: Tensor
     squares: Tensor
     count: Tensor
@@ -69,4 +71,6 @@ class MeanScore(Metric):
         `bootstrap_interval` with groups instead.
         """
         with self.sync_context(should_sync=all_processes):
-            return interval_from_sums(float(self.total), float(self.squares), int(self.count))
+            return interval_from_sums(
+                float(self.total), float(self.squares), int(self.count), self.bounds
+            )

@@ -29,7 +29,9 @@ class ScoreProtocol:
         crop: `box` cuts the box out; `box+mask` also sets what is outside the mask to black
             (box crop times mask), in the result and in the reference alike.
         reference: `single` compares a result with the photo it was made from; `all` with every
-            photo of the object (mean over pairs, as DreamBooth does).
+            photo of the object that its pair knows (mean over them, as DreamBooth does). A metric
+            is given several under `all` and must be made for it, as `SimilarityScore` is with this
+            protocol.
         clip: name of the CLIP judge.
         dino: name of the DINO judge.
 

@@ -44,6 +44,7 @@ class SimilarityScore(MeanScore):
     """
 
     higher_is_better = True
+    bounds = (-100.0, 100.0)
 
     def __init__(
         self, judge: Judge, preprocess: Preprocess, protocol: ScoreProtocol | None = None

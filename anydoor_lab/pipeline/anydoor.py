@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
-from PIL import Image
 
 from anydoor_lab import HOMES
 from anydoor_lab.conditioning.collage import Collage, named_collage
@@ -22,12 +21,13 @@ from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.models.lora import AdapterFiles
 from anydoor_lab.pipeline.core import TensorCore
 from anydoor_lab.pipeline.inputs import make_pair
+from anydoor_lab.pipeline.proposals import shown_by_seed
 from anydoor_lab.pipeline.results import AnyDoorPipelineOutput
 from anydoor_lab.structures.boxes import Box
-from anydoor_lab.structures.checks import check_choice
+from anydoor_lab.structures.checks import check_choice, check_finite
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import Picture, as_picture
-from anydoor_lab.structures.rng import rng_for
+from anydoor_lab.structures.images import as_picture
+from anydoor_lab.structures.originals import Picture, original_of
 
 SHAPES = ("box", "mask")
 OUTPUT_TYPES = ("pil", "np")
@@ -150,31 +150,38 @@ class AnyDoorPipeline(AdapterFiles, TensorCore, DiffusionPipeline):
             num_proposals: results, from the seeds `seed`, `seed` + 1 ...
             num_inference_steps: DDIM steps.
             guidance_scale: of classifier-free guidance; 1 is none.
-            seed: of the starting noise, independent of device and batch.
+            seed: of the starting noise and of what a collage draws, independent of device and
+                batch.
             collage: another collage than the weights' own.
             shape: hand on the region's `box` or its `mask` (outline); default: `mask` for a
                 scene_mask, else `box`.
             blend: what is written back: the region's `box`, its `mask`, or the whole `crop`.
             preset: `exact`, or the approximate `fast` and `draft` (`diffusion.presets`).
-            output_type: `pil` or `np`.
+            output_type: `pil`, which keeps the scene's alpha, colour profile and resolution, or
+                `np`, in sRGB.
             callback_on_step_end: (pipeline, step, t, {"latents": ...}) as in diffusers; what it
                 returns is not read.
 
         Raises:
             ValueError, TypeError, UnusablePair: inputs that do not fit together.
+            RuntimeError: the networks' output is not finite.
         """
-        pair = make_pair(reference, scene, reference_mask, scene_mask, box)
+        original = original_of(scene, "scene")
+        pair = make_pair(reference, original.rgb, reference_mask, scene_mask, box)
+        original.check_visible(pair.scene_mask)
         shape = shape or ("box" if scene_mask is None else "mask")
         check_choice("shape", shape, SHAPES)
         check_choice("blend", blend, BLENDS)
         check_choice("output_type", output_type, OUTPUT_TYPES)
+        if guidance_scale is not None:
+            check_finite("guidance_scale", guidance_scale)
         if num_proposals < 1 or seed < 0:
             raise InputError(
                 f"num_proposals is {num_proposals} and seed {seed}; expected at least 1 and 0"
             )
-        shown = self.conditioner(collage).condition(pair, rng_for(seed, 0, "collage"), shape)
-        seeds = [[seed + k for k in range(num_proposals)]]
-        prepared = self.prepare([shown])
+        asked = [[seed + k for k in range(num_proposals)]]
+        shown, seeds = shown_by_seed(self.conditioner(collage), [pair], asked, shape)
+        prepared = self.prepare(shown)
         steps = self.denoise(prepared, seeds, num_inference_steps, guidance_scale, preset)
         with self.progress_bar(total=len(self.timesteps(num_inference_steps, preset))) as bar:
             for denoised in steps:
@@ -183,7 +190,7 @@ class AnyDoorPipeline(AdapterFiles, TensorCore, DiffusionPipeline):
                 bar.update()
         decoded = self.model.decoded(denoised.x)
         self.maybe_free_model_hooks()
-        how = (pair, shown.placement, blend, self.config.preprocessing)
-        finish: Any = Image.fromarray if output_type == "pil" else np.asarray
+        how = (pair, shown[0].placement, blend, self.config.preprocessing)
+        finish: Any = original.changed_to if output_type == "pil" else np.asarray
         images = [finish(paste_decoded(picture, *how)) for picture in decoded]
-        return AnyDoorPipelineOutput(images, list(as_picture(decoded)), shown)
+        return AnyDoorPipelineOutput(images, list(as_picture(decoded)), shown[0])

@@ -16,6 +16,7 @@ from anydoor_lab.diffusion.sampler import Denoised, sample_by, sample_ddim, spac
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
+from anydoor_lab.structures.checks import check_finite
 from anydoor_lab.structures.images import as_picture
 from anydoor_lab.structures.rng import rng_for
 
@@ -86,9 +87,13 @@ class TensorCore:
             prepared: B pairs, from `prepare`.
             seeds: for each of them K seeds; the result's batch is (B * K), pair by pair.
             num_inference_steps, guidance_scale, preset: as in a call.
+
+        Raises:
+            ValueError: the guidance is not finite, the preset or the number of steps not possible.
         """
         chosen = named_preset(preset)
         guidance = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        check_finite("guidance_scale", guidance)
         schedule = Schedule.of(self.scheduler)
         timesteps = self.timesteps(num_inference_steps, preset)
         savings = replace(chosen.savings, chunk=self._chunk(len(prepared.tokens)))
@@ -120,7 +125,11 @@ class TensorCore:
         return max(1, CHUNK_ROWS // (2 * pairs)) if self._execution_device.type == "cuda" else 1
 
     def decode(self, latents: torch.Tensor) -> np.ndarray:
-        """Pictures (B, R, R, 3) uint8 of scaled latents (B, 4, h, w)."""
+        """Pictures (B, R, R, 3) uint8 of scaled latents (B, 4, h, w).
+
+        Raises:
+            RuntimeError: they are not finite.
+        """
         return as_picture(self.model.decoded(latents))
 
     @property

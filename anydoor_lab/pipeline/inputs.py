@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 from anydoor_lab.structures.boxes import Box
-from anydoor_lab.structures.checks import check_image, is_whole
+from anydoor_lab.structures.checks import is_whole
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import Picture, alpha_of, mask_of, rgb_of
+from anydoor_lab.structures.masks import mask_of
+from anydoor_lab.structures.originals import Picture, original_of
 from anydoor_lab.structures.pair import Pair
 
 
@@ -24,22 +25,25 @@ def make_pair(
     """The pair of these inputs, as `AnyDoorPipeline.__call__` takes them.
 
     Raises:
-        ValueError: not exactly one of scene_mask and box; a box outside the scene; no mask.
+        ValueError: not exactly one of scene_mask and box; a box outside the scene; no mask; a
+            picture that cannot be read, or not for certain.
         TypeError: a picture is neither PIL's nor a (H, W, 3) uint8 array.
     """
     if (scene_mask is None) == (box is None):
         raise InputError("give either scene_mask or box, exactly one of them")
-    if reference_mask is None:
-        if not isinstance(reference, Image.Image) or alpha_of(reference) is None:
-            raise InputError("the reference has no usable alpha; give reference_mask as well")
-        reference_mask = reference
-    canvas = _rgb("scene", scene)
+    object_photo, canvas = original_of(reference, "reference"), original_of(scene, "scene").rgb
+    if reference_mask is not None:
+        object_mask = _mask(reference_mask)
+    elif object_photo.alpha is not None:
+        object_mask = object_photo.alpha > 128
+    else:
+        raise InputError("the reference has no usable alpha; give reference_mask as well")
     region = (
         checked_box(box, *canvas.shape[:2]).mask(*canvas.shape[:2])
         if box is not None
         else _mask(scene_mask)
     )
-    return Pair(_rgb("reference", reference), _mask(reference_mask), canvas, region)
+    return Pair(object_photo.rgb, object_mask, canvas, region)
 
 
 def checked_box(box: Box | Sequence[int] | None, height: int, width: int) -> Box:
@@ -59,13 +63,6 @@ def checked_box(box: Box | Sequence[int] | None, height: int, width: int) -> Box
             f"{height}x{width} (height x width); choose one inside it"
         )
     return box
-
-
-def _rgb(name: str, picture: Picture) -> np.ndarray:
-    if isinstance(picture, Image.Image):
-        return rgb_of(picture)
-    check_image(name, picture)
-    return picture
 
 
 def _mask(mask: Picture | None) -> np.ndarray:

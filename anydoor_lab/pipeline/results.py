@@ -35,7 +35,7 @@ class AnyDoorPipelineOutput:
     Args:
         images: one scene (H, W, 3) uint8 or PIL picture per proposal.
         crops: the generated crops, (R, R, 3) uint8 each.
-        conditioning: what the model was shown.
+        conditioning: what the model was shown for the first proposal.
     """
 
     images: list[Any]

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from anydoor_lab.data.cache import PairPool
+from anydoor_lab.data.rows import FORMAT
 from anydoor_lab.data.world import World
 from anydoor_lab.models.idx.tokens import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from anydoor_lab.structures.boxes import Box
@@ -165,7 +166,7 @@ class FramePool(PairPool):
     def __init__(self, world: World, entries: int, seed: int, folder: Path) -> None:
         if entries > len(world):
             raise InputError(f"{entries} identities asked of a world of {len(world)}; ask for less")
-        kind = f"v{world.VERSION}_{world.split}_{world.size_px}px"
+        kind = f"v{world.VERSION}.{FORMAT}_{world.split}_{world.size_px}px"
         super().__init__(
             world, entries, folder / f"frames_{kind}_{entries}x2_seed{seed}.pool", seed
         )

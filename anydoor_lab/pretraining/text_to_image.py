@@ -14,9 +14,11 @@ from torch.nn import functional
 from torch.utils.data import default_collate
 from transformers import CLIPTextModel
 
+from anydoor_lab.data.rows import RowFile
 from anydoor_lab.pretraining.captions import TEMPLATES, caption_tokenizer, put, tokenized
 from anydoor_lab.pretraining.folders import weights_hash
 from anydoor_lab.pretraining.frames import FramePool, channels_first, framed, sheet
+from anydoor_lab.structures.errors import RunError
 from anydoor_lab.structures.images import as_picture
 from anydoor_lab.structures.rng import rng_for
 
@@ -67,11 +69,8 @@ class LatentSamples:
         self.frames, self.seed, self.side_px, self.share = frames, seed, side_px, share
         self.crops, self.dropout = min(crops, 2 * len(frames)), dropout
         self.tokenizer = caption_tokenizer()
-        name = f"latents_{weights_hash(vae)[:12]}_{frames.path.stem}_{self.crops}_seed{seed}.npy"
-        self.path = frames.path.with_name(name)
-        if not self.path.is_file():
-            self._encode(AutoencoderKL.from_pretrained(vae))
-        self.latents = np.load(self.path, mmap_mode="r")
+        name = f"latents_{weights_hash(vae)[:12]}_{frames.path.stem}_{self.crops}_seed{seed}.pool"
+        self.latents = self._encoded(frames.path.with_name(name), vae)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         rng = rng_for(self.seed, index, "latents")
@@ -99,17 +98,30 @@ class LatentSamples:
         return framed(frame, self.side_px, float(rng.uniform(*self.share)), rng)
 
     @torch.no_grad()
-    def _encode(self, vae: AutoencoderKL) -> None:
-        """Write the scaled latents of every crop, fp16, through a temporary file."""
-        parts = []
-        for first in range(0, self.crops, _BATCH):
-            numbers = range(first, min(first + _BATCH, self.crops))
-            crops = [channels_first(self.crop(number), "symmetric") for number in numbers]
-            latents = vae.encode(torch.from_numpy(np.stack(crops))).latent_dist.mode()
-            parts.append((latents * vae.config.scaling_factor).half().numpy())
-        part = self.path.with_suffix(".part.npy")
-        np.save(part, np.concatenate(parts))
-        part.rename(self.path)
+    def _encoded(self, path: Path, folder: Path) -> np.ndarray:
+        """The scaled latents of every crop, (crops, C, h, w) fp16; made where they are missing."""
+        config = AutoencoderKL.load_config(folder)
+        side = self.side_px // 2 ** (len(config["block_out_channels"]) - 1)
+        file = RowFile(path, self.crops, (config["latent_channels"], side, side), np.float16)
+        latents = file.rows()
+        if latents is None:
+            vae = AutoencoderKL.from_pretrained(folder)
+            for block in file.missing():
+                parts = [
+                    self._latents(vae, part) for part in np.split(block, [_BATCH]) if len(part)
+                ]
+                file.write(block, np.concatenate(parts))
+            latents = file.rows()
+        if latents is None:
+            raise RunError(f"{path} was taken away while it was written; start again")
+        return latents
+
+    def _latents(self, vae: AutoencoderKL, numbers: np.ndarray) -> np.ndarray:
+        """(n, C, h, w) fp16 of the crops of these numbers."""
+        crops = [channels_first(self.crop(int(number)), "symmetric") for number in numbers]
+        latents = vae.encode(torch.from_numpy(np.stack(crops))).latent_dist.mode()
+        encoded: np.ndarray = (latents * vae.config.scaling_factor).half().numpy()
+        return encoded
 
 
 class TextToImage(nn.Module):

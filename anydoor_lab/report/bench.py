@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from anydoor_lab.data.source import reasons
 from anydoor_lab.evaluation.anchors import anchor_scenes
 from anydoor_lab.evaluation.generate import Generate
 from anydoor_lab.evaluation.judges import Judges
 from anydoor_lab.evaluation.score import evaluate, score_scenes
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.pipeline.results import Result
-from anydoor_lab.report.scores import caption_of, save_results, score_table
+from anydoor_lab.report.scores import caption_of, pairs_called, save_results, score_table
 from anydoor_lab.runs.folder import GRID, SCORES
 from anydoor_lab.runs.provenance import commit
-from anydoor_lab.structures.files import write_whole
+from anydoor_lab.structures.files import write_sealed
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.training.processes import rank_and_size
 
@@ -33,12 +34,16 @@ class Bench:
         settings: how to score.
         judges: by what.
         pairs: on what.
+        note: why the pairs are not held out, as a sentence; empty where they are.
+        passed_over: how many entries of the data were unusable for which reason.
     """
 
     scale: str
     settings: EvalSettings
     judges: Judges
     pairs: Sequence[Pair]
+    note: str = ""
+    passed_over: Counter[str] = field(default_factory=Counter)
 
     def score(self, method: Generate, name: str) -> tuple[dict[str, Any], list[Result]]:
         """One row of scores, and results to look at; shows its progress.
@@ -72,7 +77,9 @@ class Bench:
 
         The last row that is no anchor is the model the run stands for.
         """
-        origins = [{"origin": p.origin, "variation": p.variation} for p in self.pairs]
+        origins = [
+            {"origin": p.origin, "variation": p.variation, "quality": p.quality} for p in self.pairs
+        ]
         models = [index for index, row in enumerate(rows) if not row.get("anchor")]
         scores = {
             "scale": self.scale,
@@ -80,14 +87,19 @@ class Bench:
             "seed": self.settings.seed,
             "commit": commit(),
             "n": len(self.pairs),
+            "note": self.note,
+            "passed_over": dict(self.passed_over),
             "model_row": models[-1],
             "rows": list(rows),
             "pairs": origins,
         }
         table = score_table(scores)
         written = table.write(folder, "scores")
-        picture = save_results(results, caption_of(scores, "Held-out results"), folder / GRID)
-        write_whole(folder / SCORES, json.dumps(scores, indent=1))
+        title = f"Results on {pairs_called(scores)}"
+        picture = save_results(results, caption_of(scores, title), folder / GRID)
+        write_sealed(folder / SCORES, scores)
         print(f"\n{table.terminal()}")
+        if self.passed_over:
+            print(f"passed over while scoring: {reasons(self.passed_over)}")
         print(f"table    {written['md']}\nscores   {folder / SCORES}\npicture  {picture}")
         return scores

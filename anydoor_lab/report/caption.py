@@ -18,8 +18,9 @@ class Caption:
         scale: `tiny` (labelled wherever it is printed), `sd21`, or empty where no model is shown.
         protocol: a `ScoreProtocol` as text.
         seed: one seed or several.
-        commit: the code's commit; printed by its first 7 characters.
+        commit: the code's commit; printed by its first 7 characters, and `+changes` where it is.
         n: number of pictures behind each number.
+        note: a sentence without which the numbers would be misread.
     """
 
     title: str
@@ -28,6 +29,7 @@ class Caption:
     seed: int | Sequence[int] | None = None
     commit: str = ""
     n: int | None = None
+    note: str = ""
 
     @property
     def heading(self) -> str:
@@ -42,7 +44,8 @@ class Caption:
             "n": "" if self.n is None else f"{self.n}",
             "protocol": str(self.protocol),
             "seed": self._seed_text(),
-            "commit": self.commit[:7],
+            "commit": self.commit[:7] + "+changes" * self.commit.endswith("+changes"),
+            "note": self.note,
         }
         return {name: text for name, text in known.items() if text}
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from matplotlib import colormaps
 
+from anydoor_lab.structures.checks import check_all_finite
 from anydoor_lab.structures.images import resized
 
 HEAT = "cividis"
@@ -22,7 +23,11 @@ def heat_over(
         heat: (h, w) not negative; each value stays a square block.
         highest: the value of the last colour; default the map's own largest.
         side_px: side of the result.
+
+    Raises:
+        RuntimeError: the map has numbers that are not finite.
     """
+    check_all_finite(heat)
     highest = float(heat.max()) if highest is None else highest
     shares = np.clip(heat / max(highest, 1e-12), 0, 1)
     colours = (255 * colormaps[HEAT](shares)[..., :3]).astype(np.uint8)

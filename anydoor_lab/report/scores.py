@@ -43,11 +43,18 @@ def caption_of(scores: Mapping[str, Any], title: str) -> Caption:
         seed=scores["seed"],
         commit=scores["commit"],
         n=scores["n"],
+        note=scores.get("note", ""),
     )
 
 
-def score_table(scores: Mapping[str, Any], title: str = "Scores on held-out pairs") -> Table:
-    """One row per model and anchor."""
+def pairs_called(scores: Mapping[str, Any]) -> str:
+    """What the pairs of a `scores.json` may be called: held out only where they are."""
+    return "pairs that are not held out" if scores.get("note") else "held-out pairs"
+
+
+def score_table(scores: Mapping[str, Any], title: str = "") -> Table:
+    """One row per model and anchor; without a title it says on which pairs."""
+    title = title or f"Scores on {pairs_called(scores)}"
     rows = [without_singles(row) for row in scores["rows"]]
     known = {column.key for column in COLUMNS}
     own = [Column(key) for row in rows for key in row if f"{key}_low" in row and key not in known]
@@ -104,7 +111,8 @@ def write_comparison(
         title: above both.
     """
     rows = [{**scores["rows"][scores["model_row"]], "run": name} for name, scores in runs]
-    first = runs[0][1]
+    noted = next((scores["note"] for _, scores in runs if scores.get("note")), "")
+    first = {**runs[0][1], "note": noted}
     table = score_table({**first, "rows": rows}, title)
     anchors = {row["run"]: row for row in first["rows"] if row.get("anchor")}
     figure = compare_runs(rows, table.caption, anchors)

@@ -5,28 +5,36 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.files import write_whole
-from anydoor_lab.structures.names import PARTS, may_be_named, present
+from anydoor_lab.runs.lock import LOCK
 from anydoor_lab.runs.provenance import commit, config_hash, versions
+from anydoor_lab.runs.settings import (
+    CONFIG,
+    SETTINGS,
+    PlainDumper,
+    first_difference,
+    read_config,
+    relevant,
+    with_present_targets,
+)
+from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.files import ASIDE, read_sealed, write_sealed, write_whole, writing
 
-CONFIG, FACTS, SCORES, GRID = "config.yaml", "run.json", "scores.json", "grid.png"
-BEFORE = "before.json"
-WRITTEN = (CONFIG, FACTS, SCORES, GRID, BEFORE, "metrics.jsonl", "wandb_id.txt", "loss.png",
-           "scores.md", "scores.csv", "scores.tex")  # fmt: skip
-WRITTEN_FOLDERS = ("checkpoints", "samples", "wandb")
-IDLE_KEYS = ("train.resume", "overwrite", "logger", "train.workers", "train.log_every",
-             "train.sample_every", "train.checkpoint_every", "train.keep_checkpoints")  # fmt: skip
-"""Settings, or groups of them, that do not change what a run computes."""
+FACTS, SCORES, GRID = "run.json", "scores.json", "grid.png"
+BEFORE, SKIPPED = "before.json", "skipped.jsonl"
+WRITTEN = (CONFIG, FACTS, SCORES, GRID, BEFORE, SKIPPED, "metrics.jsonl", "wandb_id.txt",
+           "loss.png", "scores.md", "scores.csv", "scores.tex",
+           "checkpoints", "samples", "wandb", LOCK)  # fmt: skip
+"""What runs write; everything else in a run's folder is the user's."""
+
+SCORES_KEYS = ("scale", "protocol", "seed", "commit", "n", "model_row", "rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +54,49 @@ class Run:
         """Whether its scores are there."""
         return (self.folder / SCORES).is_file()
 
+    @property
+    def begun(self) -> bool:
+        """Whether a run was begun in the folder."""
+        published = any(self.checkpoints.glob("step_*"))
+        return published or self.finished or (self.folder / CONFIG).is_file()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that matter by dotted name; every checkpoint keeps them as `SETTINGS`."""
+        return relevant(self.config)
+
+    def check(self, facts: Mapping[str, Any] | None) -> None:
+        """Refuse to go on with a run of other settings.
+
+        Args:
+            facts: of the folder's newest checkpoint, None where there is none. What it says counts;
+                where it says nothing (it was made by version 0.1), `config.yaml` does.
+
+        Raises:
+            ValueError: the settings differ, or nothing says which they were.
+        """
+        held = self.folder / CONFIG
+        if facts and SETTINGS in facts:
+            known = with_present_targets(facts[SETTINGS])
+        elif held.is_file():
+            known = relevant(read_config(self.folder))
+        elif facts or self.finished:
+            raise InputError(
+                f"{self.folder} holds a run, and nothing says of which settings: {CONFIG} is gone "
+                "and the checkpoint does not know them; put the file back, or replace the run with "
+                "train.resume=never overwrite=true"
+            )
+        else:
+            return
+        difference = first_difference(known, self.settings)
+        if difference:
+            raise InputError(
+                f"{self.folder} holds a run of other settings ({difference}); choose another "
+                "hydra.run.dir or replace it with train.resume=never overwrite=true"
+            )
+
     def claim(self, fresh: bool, overwrite: bool) -> None:
-        """Take the folder for this run, or refuse it.
+        """Take the folder for this run, whose settings are to be checked before, or refuse it.
 
         Args:
             fresh: begin anew instead of going on with what is there.
@@ -55,117 +104,65 @@ class Run:
 
         Raises:
             FileExistsError: it holds a run and `fresh` is asked for without `overwrite`.
-            ValueError: it holds a run of other settings.
         """
-        held = self.folder / CONFIG
-        if held.is_file() and fresh:
+        self._bring_back()
+        if fresh and self.begun:
             if not overwrite:
                 raise FileExistsError(
                     f"{self.folder} holds a run already; go on with train.resume=auto, replace it "
                     "with overwrite=true, or choose another hydra.run.dir"
                 )
-            self.clear()
-        if held.is_file():
-            difference = first_difference(relevant(read_config(self.folder)), relevant(self.config))
-            if difference:
-                raise InputError(
-                    f"{self.folder} holds a run of other settings ({difference}); choose another "
-                    "hydra.run.dir or replace it with train.resume=never overwrite=true"
-                )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(held, yaml.safe_dump(dict(self.config), sort_keys=False))
+            self.replace()
+        if not self.begun:  # nothing says of which settings a score left here is
+            (self.folder / BEFORE).unlink(missing_ok=True)
+        text = yaml.dump(dict(self.config), Dumper=PlainDumper, sort_keys=False)
+        write_whole(self.folder / CONFIG, text)
 
-    def clear(self) -> None:
-        """Remove what runs write, and nothing else."""
-        for name in WRITTEN:
-            (self.folder / name).unlink(missing_ok=True)
-        for name in WRITTEN_FOLDERS:
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+    def replace(self) -> None:
+        """Remove what runs write, and nothing else: it is all gone with one renaming."""
+        folder, aside = self.folder.resolve(), self._aside
+        with writing(folder):
+            folder.rename(aside)  # with this, the run is gone
+            folder.mkdir()
+            if (aside / LOCK).exists():  # it is held
+                (aside / LOCK).rename(folder / LOCK)
+        self._bring_back()
+
+    def _bring_back(self) -> None:
+        """From a replaced run's folder, take the user's own files and remove the rest."""
+        if not self._aside.is_dir():
+            return
+        with writing(self.folder):
+            self.folder.mkdir(exist_ok=True)
+            for path in [p for p in self._aside.iterdir() if p.name not in WRITTEN]:
+                if not (self.folder / path.name).exists():
+                    path.rename(self.folder / path.name)
+        shutil.rmtree(self._aside, ignore_errors=True)
+
+    @property
+    def _aside(self) -> Path:
+        folder = self.folder.resolve()
+        return folder.with_name(f".{folder.name}{ASIDE}")
 
     def note(self, **facts: Any) -> None:
         """Write `run.json`: code, libraries, settings' hash and `facts`."""
         known = {"commit": commit(), "versions": versions(), "config_hash": self.hash} | facts
-        write_whole(self.folder / FACTS, json.dumps(known, indent=1))
+        write_sealed(self.folder / FACTS, known)
 
     @property
     def hash(self) -> str:
         """Equal where the settings that matter are equal."""
-        return config_hash(relevant(self.config))
-
-
-def relevant(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings without those that do not change what a run computes."""
-    idle = tuple(f"{key}." for key in IDLE_KEYS)
-    return {k: v for k, v in flat(config) if k not in IDLE_KEYS and not k.startswith(idle)}
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every leaf."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def first_difference(held: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """The first key that differs, as "train.steps is 10 there, 20 here"; empty if none does.
-
-    A whole group that the held settings do not know yet (they are of an older version) is passed.
-    """
-    groups = {key.split(".")[0] for key in held}
-    for key in sorted({*held, *(key for key in asked if key.split(".")[0] in groups)}):
-        if held.get(key) != asked.get(key):
-            return f"{key} is {held.get(key)} there, {asked.get(key)} here"
-    return ""
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """A run's settings.
-
-    Raises:
-        ValueError: the folder is no run's.
-    """
-    path = folder / CONFIG
-    if not path.is_file():
-        raise InputError(
-            f"{folder} is no run's folder: it has no {CONFIG}; give one that train made"
-        )
-    try:
-        config = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is damaged ({error})") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{path} is damaged: expected settings by name")
-    return with_present_names(config)
-
-
-def with_present_names(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings in which parts that have moved are named as today.
-
-    Raises:
-        ValueError: a `_target_` is no part that may be named.
-    """
-    renamed: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            renamed[key] = with_present_names(value)
-        elif key == "_target_":
-            if not may_be_named(value):
-                raise InputError(
-                    f"a run's settings name {value!r}, which is no public name of anydoor_lab; "
-                    f"list its module in {PARTS} if the part is yours"
-                )
-            renamed[key] = present(value)
-        else:
-            renamed[key] = value
-    return renamed
+        return config_hash(self.settings)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What `Run.note` wrote; empty where there is none."""
+    """What `Run.note` wrote; empty where there is none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     path = folder / FACTS
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return read_sealed(path) if path.is_file() else {}
 
 
 def read_scores(folder: Path) -> dict[str, Any]:
@@ -175,10 +172,11 @@ def read_scores(folder: Path) -> dict[str, Any]:
         ValueError: there are no scores, or they cannot be read.
     """
     path = folder / SCORES
-    try:
-        scores = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise InputError(f"{folder} has no readable {SCORES} ({error})") from error
-    if not isinstance(scores, dict) or "rows" not in scores:
+    scores = read_sealed(path)
+    missing = [key for key in SCORES_KEYS if key not in scores]
+    if missing:
+        raise InputError(f"{path} is damaged: it has no {missing[0]}")
+    rows = scores["rows"]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path} is damaged: expected rows of scores")
     return scores

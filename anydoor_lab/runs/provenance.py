@@ -16,13 +16,29 @@ LIBRARIES = ("torch", "diffusers", "transformers", "accelerate", "numpy", "openc
 
 
 def commit() -> str:
-    """The checkout's commit, with `+changes` where files differ from it; empty outside of git."""
-    here = Path(__file__).resolve().parent
+    """The checkout's commit, with `+changes` where code or settings differ from it, files that git
+    does not know included; empty outside of git."""
+    package = Path(__file__).resolve().parents[1]
+    if not _git("ls-files", "--", __file__, at=package):  # installed beside another project's code
+        return ""
+    found = _git("rev-parse", "--short=12", "HEAD", at=package)
+    changed = _git("status", "--porcelain", "--untracked-files=no", at=package)
+    fresh = _git("ls-files", "--others", "--exclude-standard", "--", ".", *_conf(), at=package)
+    return found + ("+changes" if changed or fresh else "")
+
+
+def _conf() -> list[str]:
+    """The settings' folder beside the package, where there is one."""
+    conf = Path(__file__).resolve().parents[2] / "conf"
+    return [str(conf)] if conf.is_dir() else []
+
+
+def _git(*arguments: str, at: Path) -> str:
+    """What git answers; empty where it cannot."""
     try:
         answer = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+changes"],
-            cwd=here, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            ["git", *arguments], cwd=at, capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
     return answer.stdout.strip()
@@ -37,6 +53,17 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def picture_facts(seed: int, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What a generated PNG carries, for `read_facts`: its seed, its recipe, and the code's commit.
+
+    Args:
+        seed: this picture's own.
+        recipe: the settings it was asked for with.
+    """
+    made = {"commit": commit(), "version": version("anydoor-lab")}
+    return {"seed": seed, "recipe": dict(recipe), **made}
 
 
 def available_memory() -> int:

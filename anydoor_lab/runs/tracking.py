@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
+import shlex
+import urllib.error
+import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +14,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from anydoor_lab.runs.records import append_record, keep_records, read_records
 from anydoor_lab.structures.files import write_whole
-from anydoor_lab.structures.images import write_png
+from anydoor_lab.structures.images import write_image
+
+METRICS, WANDB_ID = "metrics.jsonl", "wandb_id.txt"
+PATIENCE_S = 5
+"""How long W&B's server may take to answer, and then to begin a run, before it is left out."""
+LAST_UPLOAD_S = 300
+"""How long the end of a run waits for W&B; what is not uploaded then stays in the run's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +79,19 @@ class LocalTracker:
 
     def __init__(self, run: RunFacts) -> None:
         self._folder = run.folder
-        self._metrics = run.folder / "metrics.jsonl"
-        kept = [r for r in read_metrics(run.folder) if r["step"] <= run.first_step]
-        write_whole(self._metrics, "".join(json.dumps(record) + "\n" for record in kept))
+        self._metrics = run.folder / METRICS
+        keep_records(self._metrics, run.first_step)
+        if run.first_step and not self._metrics.exists():
+            print(f"{self._metrics} is gone: the numbers up to step {run.first_step} are lost")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one line."""
-        with self._metrics.open("a") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+        append_record(self._metrics, {"step": step, **metrics})
 
     def show(self, step: int, name: str, image: np.ndarray, caption: str = "") -> Path | None:
         """Write `samples/<name>_<step>.png`."""
         path = self._folder / "samples" / f"{name}_{step:08d}.png"
-        write_png(path, image)
+        write_image(path, image)
         return path
 
     def finish(self, summary: Mapping[str, Any]) -> None:
@@ -104,6 +114,9 @@ class WandbTracker:
         self._wandb = wandb
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
+        if mode == "online" and not answers(wandb.setup().settings.base_url):
+            print(f"W&B: no answer from {wandb.setup().settings.base_url}; going on offline")
+            mode = "offline"
         try:
             self._run = self._begin(run, project, mode)
         except (wandb.errors.CommError, wandb.errors.AuthenticationError) as error:
@@ -111,11 +124,11 @@ class WandbTracker:
             self._run = self._begin(run, project, "offline")
             mode = "offline"
         if mode == "offline":
-            print(f"W&B is offline; to upload later: wandb sync {self._run.dir}/..")
+            kept = sorted(map(str, (run.folder / "wandb").glob(f"*run-*-{self._run.id}")))
+            command = f"wandb sync --include-online {shlex.join(kept)}"
+            print(f"W&B is offline; to upload later: {command}")
 
     def _begin(self, run: RunFacts, project: str, mode: str) -> Any:
-        identity = run.folder / "wandb_id.txt"
-        known = identity.read_text().strip() if identity.is_file() and run.first_step else None
         started = self._wandb.init(
             project=project,
             dir=str(run.folder),
@@ -123,24 +136,27 @@ class WandbTracker:
             group=run.group or None,
             tags=list(run.tags),
             config=dict(run.config),
-            id=known,
-            resume="allow" if mode == "online" else None,
+            id=known_id(run.folder) if run.first_step else None,
+            resume="allow",
             mode=mode,  # type: ignore[arg-type]
-            settings=self._wandb.Settings(silent=True, console="off"),
+            settings=self._wandb.Settings(
+                silent=True, console="off", init_timeout=PATIENCE_S, finish_timeout=LAST_UPLOAD_S
+            ),
         )
-        identity.write_text(started.id)
+        write_whole(run.folder / WANDB_ID, started.id)
         started.define_metric("*", step_metric="step")
         return started
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """To both; "loss/video" becomes a panel of the group "loss"."""
         self._local.log(step, metrics)
-        self._run.log({"step": step, **metrics})
+        self._run.log({"step": step, **metrics}, step=step)
 
     def show(self, step: int, name: str, image: np.ndarray, caption: str = "") -> Path | None:
         """To both, with the caption."""
         path = self._local.show(step, name, image, caption)
-        self._run.log({"step": step, f"samples/{name}": self._wandb.Image(image, caption=caption)})
+        picture = self._wandb.Image(image, caption=caption)
+        self._run.log({"step": step, f"samples/{name}": picture}, step=step)
         return path
 
     def finish(self, summary: Mapping[str, Any]) -> None:
@@ -150,20 +166,48 @@ class WandbTracker:
 
 
 def has_key() -> bool:
-    """Whether a W&B key is in the environment or in the netrc file."""
-    if os.environ.get("WANDB_API_KEY"):
+    """Whether W&B finds a key or token by its own rules: environment, netrc file, settings."""
+    import wandb
+    from wandb.sdk.lib import wbauth
+
+    host = wandb.setup().settings.base_url
+    try:
+        return bool(
+            wbauth.authenticate_session(
+                host=host, source="anydoor_lab", prompt=False, update_session=False
+            )
+        )
+    except wandb.errors.AuthenticationError as error:
+        print(f"W&B: {error}")
+        return False
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers anything at all within `PATIENCE_S`."""
+    try:
+        urllib.request.urlopen(url, timeout=PATIENCE_S).close()
+    except urllib.error.HTTPError:
         return True
-    netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    return netrc.is_file() and "wandb" in netrc.read_text(errors="replace")
+    except OSError:
+        return False
+    return True
+
+
+def known_id(folder: Path) -> str | None:
+    """The W&B id a run's folder began with: as written down, and as its W&B folders are named."""
+    names = sorted(path.name for path in (folder / "wandb").glob("*run-*_*-*"))
+    named = [name.split("-", 3 if name.startswith("offline") else 2)[-1] for name in names]
+    path = folder / WANDB_ID
+    written = path.read_text(errors="replace").strip() if path.is_file() else ""
+    if re.fullmatch(r"[\w-]+", written) and (not named or written in named):
+        return written
+    return named[-1] if named else None
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run's `metrics.jsonl`; a torn last line is left out."""
-    path = folder / "metrics.jsonl"
-    records = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    """The records of a run's `metrics.jsonl`; damaged lines are left out.
+
+    Raises:
+        ValueError: the file cannot be read.
+    """
+    return read_records(folder / METRICS)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from anydoor_lab.structures.errors import InputError, InputTypeError
+from anydoor_lab.structures.errors import InputError, InputTypeError, RunError
 
 
 class UnusablePair(InputError):  # noqa: N818  (the design's word for a sample that is refused)
@@ -14,7 +14,7 @@ class UnusablePair(InputError):  # noqa: N818  (the design's word for a sample t
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
+        self.reason, self.detail = reason, detail
 
 
 def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
@@ -47,6 +47,23 @@ def check_masked(name: str, image: np.ndarray, mask: np.ndarray) -> None:
     if mask.all():
         detail = f"the {name}'s mask marks every pixel; leave some of the picture unmarked"
         raise UnusablePair("mask covering everything", detail)
+
+
+def check_finite(name: str, value: object) -> None:
+    """Raise ValueError unless `value` is a number and neither NaN nor infinite."""
+    kinds = int | float | np.integer | np.floating
+    if not isinstance(value, kinds) or isinstance(value, bool) or not np.isfinite(value):
+        raise InputError(f"{name} is {value}; expected a finite number")
+
+
+def check_all_finite(channels: np.ndarray) -> None:
+    """Raise RuntimeError if a number of a picture is NaN or infinite: a cast would hide it."""
+    if not np.isfinite(channels).all():
+        broken = np.count_nonzero(~np.isfinite(channels))
+        raise RunError(
+            f"{broken} of {channels.size} numbers of the picture are not finite (NaN or infinite): "
+            "the weights are damaged or a network overflowed; try full precision (fp32)"
+        )
 
 
 def is_whole(value: object) -> bool:

@@ -21,3 +21,7 @@ class InputTypeError(AnyDoorError, TypeError):
 
 class RunError(AnyDoorError, RuntimeError):
     """What cannot go on: calls in the wrong order, numbers that are not finite."""
+
+
+class FileError(AnyDoorError, OSError):
+    """A file that cannot be written."""

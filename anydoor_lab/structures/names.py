@@ -14,31 +14,14 @@ from typing import Any
 
 import anydoor_lab
 from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.former import former_targets
 
 PARTS = "ANYDOOR_PARTS"
 """Environment variable: modules of the user's own parts, separated by commas."""
 LIBRARY_NAMES = ("diffusers.AutoencoderKL", "diffusers.UNet2DConditionModel")
 """Classes of libraries that configs name: the networks of conf/part."""
-_FORMER_MODULES = {
-    "compare": ("AfterSweep",),
-    "conditioning.collage": ("empty", "high_frequency", "noise", "original", "shuffle"),
-    "data.folder": ("Folder",),
-    "data.photos": ("Photos",),
-    "data.world": ("World",),
-    "diffusion.timesteps": ("adaptive_timesteps", "uniform_timesteps"),
-    "models.detail": ("DetailExtractor",),
-    "models.idx.clip": ("ClipExtractor", "ClipExtractor.from_encoder"),
-    "models.idx.dinov2": ("Dinov2Extractor", "Dinov2Extractor.from_encoder"),
-    "models.idx.vgg": ("VggExtractor", "VggExtractor.from_encoder"),
-    "tracking": ("LocalTracker", "SilentTracker", "WandbTracker"),
-}
-FORMER = {
-    f"anydoor_lab.{module}.{name}": name.split(".")[0]
-    + ("_collage" if module == "conditioning.collage" else "")
-    for module, names in _FORMER_MODULES.items()
-    for name in names
-}
-"""Where public names lived in version 0.1, as runs and pipelines of that time name them."""
+FORMER = former_targets()
+"""Public names by what version 0.1 called them in configs."""
 
 
 def conf_dir() -> Path:

@@ -24,7 +24,7 @@ class Pair:
         scene_mask: (H', W') bool, the region asked for; in training the object's own mask.
         variation: how the object differs between the two (Table 1): decides the timesteps
             the pair trains (Sec. 3.4).
-        quality: resolution class of Table 1.
+        quality: resolution class of Table 1; it stands beside the pair in scores.json.
         origin: where the pair came from, for reports.
 
     Raises:
@@ -44,6 +44,7 @@ class Pair:
         check_masked("reference", self.reference, self.reference_mask)
         check_masked("scene", self.scene, self.scene_mask)
         check_choice("variation", self.variation, get_args(Variation))
+        check_choice("quality", self.quality, get_args(Quality))
 
     def as_still(self) -> Pair:
         """The scene's photo twice: a `still` as Table 1 knows it, with nothing changed between."""

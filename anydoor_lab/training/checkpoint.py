@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import warnings
@@ -22,8 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.files import ASIDE, read_sealed, whole_folder
 
 Tensors = Mapping[str, torch.Tensor]
+FACTS, MANIFEST, ENDING, PART = "facts.json", "manifest.json", ".safetensors", ".part"
+NAME = re.compile(rf"step_(\d{{8,}})(?:{re.escape(ASIDE)})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,36 +48,35 @@ def save_checkpoint(
 
     Raises:
         ValueError: `keep` is below 1.
+        FileError: it cannot be written; the older ones stay.
     """
     if keep < 1:
         raise InputError(f"keep is {keep}; expected at least 1 checkpoint to be kept")
-    folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"step_{step:08d}"
-    part = folder / f".{final.name}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    try:
+    with whole_folder(final, folder / f".{final.name}{PART}") as part:
         write_folder(part, tensors, {**facts, "step": step})
-        shutil.rmtree(final, ignore_errors=True)
-        part.rename(final)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    _flush(folder)
-    for old in [path for path in _published(folder) if path.name <= final.name][:-keep]:
-        shutil.rmtree(old)
+    for old in [path for path in _published(folder) if _order(path) <= _order(final)][:-keep]:
+        _remove(old)
+    for left in folder.glob(f".step_*{PART}"):
+        shutil.rmtree(left, ignore_errors=True)
     return final
 
 
 def write_folder(folder: Path, tensors: Mapping[str, Tensors], facts: dict[str, Any]) -> None:
-    """Write `<group>.safetensors` each, `facts.json` and a manifest of SHA-256 hashes."""
+    """Write `<group>.safetensors` each, `facts.json` and a manifest of SHA-256 hashes.
+
+    Raises:
+        OSError: the system refused to write.
+    """
     for group, named in tensors.items():
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
-        save_file(contiguous, folder / f"{group}.safetensors")
-    (folder / "facts.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
+        try:
+            save_file(contiguous, folder / f"{group}.safetensors")
+        except SafetensorError as error:
+            raise OSError(f"{group}.safetensors: {error}") from error
+    (folder / FACTS).write_text(json.dumps(facts, indent=1, sort_keys=True))
     hashes = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
-    (folder / "manifest.json").write_text(json.dumps(hashes, indent=1))
-    for path in [*folder.iterdir(), folder]:
-        _flush(path)
+    (folder / MANIFEST).write_text(json.dumps(hashes, indent=1))
 
 
 def load_checkpoint(path: Path, groups: Collection[str] | None = None) -> Checkpoint:
@@ -85,17 +86,36 @@ def load_checkpoint(path: Path, groups: Collection[str] | None = None) -> Checkp
         ValueError: it is missing, incomplete or damaged (the sentence names the file).
     """
     try:
-        hashes = json.loads((path / "manifest.json").read_text())
+        hashes = _manifest(path, groups)
         files = [name for name in hashes if groups is None or Path(name).stem in {*groups, "facts"}]
         for name in files:
             if _sha256(path / name) != hashes[name]:
                 raise InputError(f"{path / name} is damaged (its SHA-256 differs)")
-        weights = [name for name in files if name.endswith(".safetensors")]
+        weights = [name for name in files if name.endswith(ENDING)]
         tensors = {Path(name).stem: load_file(path / name) for name in weights}
-        facts = json.loads((path / "facts.json").read_text())
-    except (OSError, json.JSONDecodeError, SafetensorError, UnicodeDecodeError) as error:
+    except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is no complete checkpoint ({error})") from error
-    return Checkpoint(path, int(facts["step"]), tensors, facts)
+    facts = read_sealed(path / FACTS)
+    step, named = facts.get("step"), NAME.fullmatch(path.name)
+    if not isinstance(step, int) or (named and int(named[1]) != step):
+        raise InputError(f"{path / FACTS} is of step {step}, which the folder's name is not")
+    return Checkpoint(path, step, tensors, facts)
+
+
+def _manifest(path: Path, groups: Collection[str] | None) -> dict[str, str]:
+    """The hashes by file name, of at least the facts and `groups`, all of whose files are there.
+
+    Raises:
+        ValueError: the manifest is damaged or lacks one of them, or one of its files is gone.
+    """
+    hashes = read_sealed(path / MANIFEST)
+    for name in (FACTS, *(f"{group}{ENDING}" for group in groups or ())):
+        if name not in hashes:
+            raise InputError(f"{path / MANIFEST} does not list {name}: it is damaged")
+    for name in hashes:
+        if Path(name).name != name or not (path / name).is_file():
+            raise InputError(f"{path} is no complete checkpoint: {name} is missing")
+    return hashes
 
 
 def newest_checkpoint(folder: Path, groups: Collection[str] | None = None) -> Checkpoint | None:
@@ -115,7 +135,10 @@ def newest_checkpoint(folder: Path, groups: Collection[str] | None = None) -> Ch
             problems.append(str(error))
             warnings.warn(f"passing over a checkpoint: {error}", stacklevel=2)
     if problems:
-        raise InputError(f"{folder} has no valid checkpoint: {'; '.join(problems)}")
+        raise InputError(
+            f"{folder} has no valid checkpoint: {'; '.join(problems)}; put one back, or train anew "
+            "with train.resume=never overwrite=true"
+        )
     return None
 
 
@@ -157,19 +180,26 @@ def fingerprint(named: Tensors) -> str:
 
 
 def _published(folder: Path) -> list[Path]:
+    """The checkpoints, oldest first; one whose place another was taking comes before that."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if re.fullmatch(r"step_\d{8,}", path.name))
+    return sorted((path for path in folder.iterdir() if NAME.fullmatch(path.name)), key=_order)
+
+
+def _order(path: Path) -> tuple[int, bool]:
+    found = NAME.fullmatch(path.name)
+    return (int(found[1]) if found else -1, not path.name.endswith(ASIDE))
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint, which is gone at once; one that may not be removed stays."""
+    part = path.with_name(f".{path.name}{PART}")
+    try:
+        path.rename(part)
+    except OSError as error:
+        warnings.warn(f"{path} cannot be removed ({error.strerror})", stacklevel=3)
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,7 +25,9 @@ from torch.utils.data import DataLoader
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.training.batches import FitSettings, Plan, learning_rate
 from anydoor_lab.training.checkpoint import Checkpoint, load_named, save_checkpoint
+from anydoor_lab.training.optimizer import optimizer_class
 from anydoor_lab.training.processes import gathered
+from anydoor_lab.training.stop import pass_over_signals
 
 MAX_SKIPPED_STEPS = 10
 """A run stops after this many steps in a row whose gradient is not finite."""
@@ -39,17 +41,20 @@ class Samples(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One finished optimizer step; `metrics` is filled every `log_every` steps, else empty."""
+    """One finished optimizer step; `metrics` is filled every `log_every` steps, else empty. Where
+    `skipped`, its gradient was not finite and no weight changed."""
 
     step: int
     samples: int
     metrics: dict[str, float] = field(default_factory=dict)
+    skipped: bool = False
 
 
 @dataclass(slots=True)
 class TrainingState:
     """What changes during training, and the reasons for which this process passed over entries
-    since it began. Make one with `start`, hand it to `fit`."""
+    since it began. `skipped` counts the steps without a finite gradient, in all and in a row. Make
+    one with `start`, hand it to `fit`."""
 
     objective: nn.Module
     wrapped: nn.Module
@@ -58,6 +63,7 @@ class TrainingState:
     accelerator: Accelerator
     step: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    skipped: tuple[int, int] = (0, 0)
 
     @property
     def trained(self) -> dict[str, torch.Tensor]:
@@ -96,6 +102,7 @@ class TrainingState:
         scaler = self.accelerator.scaler
         facts = {**facts, "scaler": scaler.state_dict() if scaler else None}
         facts["averaged_steps"] = self.ema.optimization_step  # skipped steps do not count
+        facts["skipped"] = list(self.skipped)
         return save_checkpoint(folder, self.step, tensors, facts, keep)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -118,6 +125,22 @@ class TrainingState:
             self.accelerator.scaler.load_state_dict(checkpoint.facts["scaler"])
         self.ema.optimization_step = checkpoint.facts.get("averaged_steps", checkpoint.step)
         self.step = checkpoint.step
+        in_all, in_a_row = checkpoint.facts.get("skipped", (0, 0))
+        self.skipped = (in_all, in_a_row)
+
+    def count(self, finite: bool) -> None:
+        """Take one more step, whose gradient was finite or not."""
+        in_all, in_a_row = self.skipped
+        self.step += 1
+        self.skipped = (in_all, 0) if finite else (in_all + 1, in_a_row + 1)
+
+    def check_finite(self) -> None:
+        """Raise RuntimeError where too many steps in a row had a gradient that is not finite."""
+        if self.skipped[1] >= MAX_SKIPPED_STEPS:
+            raise RunError(
+                f"the gradient was not finite in {self.skipped[1]} steps in a row up to step "
+                f"{self.step}; lower train.learning_rate or use train.precision=fp32"
+            )
 
 
 def start(objective: nn.Module, settings: FitSettings, accelerator: Accelerator) -> TrainingState:
@@ -144,26 +167,6 @@ def start(objective: nn.Module, settings: FitSettings, accelerator: Accelerator)
     return TrainingState(objective, wrapped, prepared, ema, accelerator)
 
 
-def optimizer_class(name: str) -> Any:
-    """`adamw`, or `adamw8bit` with a quarter of its state (bitsandbytes).
-
-    Raises:
-        ValueError: another name, or bitsandbytes is not installed.
-    """
-    if name == "adamw":
-        return torch.optim.AdamW
-    if name != "adamw8bit":
-        raise InputError(f"train.optimizer is {name!r}; expected adamw or adamw8bit")
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
-        raise InputError(
-            "train.optimizer=adamw8bit needs bitsandbytes, which is not installed; "
-            "pip install 'anydoor-lab[gpu]', or use train.optimizer=adamw"
-        ) from error
-    return AdamW8bit
-
-
 def fit(
     state: TrainingState,
     samples: Samples,
@@ -175,7 +178,8 @@ def fit(
 
     The objective's forward takes a batch (dict) and returns a dict: `loss` (scalar),
     and, to be averaged in the logs, `per_sample` (B,) with `groups` {name: (B,) bool}.
-    Checkpoints go to `folder` every `checkpoint_every` steps and at the end.
+    Checkpoints go to `folder` every `checkpoint_every` steps and at the end, after the step was
+    yielded: what its consumer writes down of it is there before it can be gone on from.
 
     Raises:
         RuntimeError: `MAX_SKIPPED_STEPS` steps in a row had a gradient that is not finite.
@@ -191,25 +195,21 @@ def fit(
         multiprocessing_context=starting,
         generator=torch.Generator(),
         pin_memory=accelerator.device.type == "cuda",
+        worker_init_fn=pass_over_signals,
     )
     batches = iter(loader)
     meter = Meter()
-    skipped = 0
+    state.check_finite()
     while state.step < settings.steps:
         finite = _optimizer_step(state, batches, settings, meter)
-        skipped = 0 if finite else skipped + 1
-        if skipped >= MAX_SKIPPED_STEPS:
-            raise RunError(
-                f"the gradient was not finite in {skipped} steps in a row up to step "
-                f"{state.step}; lower train.learning_rate or use train.precision=fp32"
-            )
-        state.step += 1
+        state.count(finite)
         last = state.step == settings.steps
         logging = last or state.step % settings.log_every == 0
+        metrics = meter.flush(settings.batch_size) if logging else {}
+        yield Progress(state.step, state.step * settings.batch_size, metrics, not finite)
+        state.check_finite()
         if folder and (last or state.step % settings.checkpoint_every == 0):
             state.save(folder, facts or {}, settings.keep_checkpoints)
-        metrics = meter.flush(settings.batch_size) if logging else {}
-        yield Progress(state.step, state.step * settings.batch_size, metrics)
 
 
 def _optimizer_step(

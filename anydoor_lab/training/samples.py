@@ -12,14 +12,11 @@ import numpy as np
 
 from anydoor_lab.conditioning.conditioner import Conditioner
 from anydoor_lab.conditioning.official import OfficialConditioner
-from anydoor_lab.data.source import PairSource
+from anydoor_lab.data.source import MAX_TRIES, PairSource, reasons
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
-
-MAX_TRIES = 50
-"""A sample whose entry is unusable is replaced by another at most this often."""
 
 
 @dataclass(slots=True)
@@ -54,10 +51,10 @@ class PairStream:
         the reasons why entries were passed over for it, as one text."""
         before = self.rejected.copy()
         pair = self.pair(index)
-        reasons = "; ".join((self.rejected - before).elements())
+        passed_over = "; ".join((self.rejected - before).elements())
         rng = rng_for(self.seed, index, "conditioning")
         shown = self.conditioner.condition_for_training(pair, rng)
-        facts = {"index": index, "variation": pair.variation, "rejected": reasons}
+        facts = {"index": index, "variation": pair.variation, "rejected": passed_over}
         return {**facts, **shown.inputs}
 
     def pair(self, index: int) -> Pair:
@@ -67,7 +64,7 @@ class PairStream:
             RuntimeError: `MAX_TRIES` entries in a row were unusable.
         """
         cv2.setNumThreads(0)  # one thread per worker: the workers are the parallelism
-        reasons: Counter[str] = Counter()
+        refused: Counter[str] = Counter()
         for attempt in range(MAX_TRIES):
             rng = rng_for(self.seed, index, f"pair.{attempt}")
             try:
@@ -75,11 +72,9 @@ class PairStream:
                 return pair.as_still() if rng.random() < self.still_share else pair
             except UnusablePair as error:
                 self.rejected[error.reason] += 1
-                reasons[error.reason] += 1
-        listed = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
-        raise RunError(
-            f"{MAX_TRIES} entries in a row were unusable ({listed}); check the pictures and masks"
-        )
+                refused[error.reason] += 1
+        seen = f"{MAX_TRIES} entries in a row were unusable ({reasons(refused)})"
+        raise RunError(f"{seen}; check the pictures and masks")
 
     def _entry(self, index: int, attempt: int) -> int:
         epoch, position = divmod(index, len(self.source))

@@ -15,17 +15,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from anydoor_lab.structures.checks import check_image
-from anydoor_lab.structures.errors import InputError, InputTypeError
-from anydoor_lab.structures.images import (
-    Picture,
-    alpha_of,
-    has_alpha,
-    read_image,
-    read_mask,
-    resized,
-    rgb_of,
-)
+from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.images import read_original, resized
+from anydoor_lab.structures.originals import Original, Picture, original_of
 
 MAX_PIXELS = 40_000_000
 """Larger pictures (width x height) are refused: a browser has to hold them, too."""
@@ -67,53 +59,35 @@ class PngBytes(traitlets.Bytes):
         )
 
 
-def picture_of(picture: Picture | str | Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a path, a PIL picture or an array (grey and RGBA ones as well).
+def original_from(picture: Picture | str | Path) -> Original:
+    """The original of a path, a PIL picture or an array (grey and RGBA ones as well).
 
     Raises:
         ValueError, TypeError, FileNotFoundError: it is no picture, or one that is too large.
     """
     if isinstance(picture, str | Path):
-        image = read_image(picture)
-    elif isinstance(picture, Image.Image):
-        image = rgb_of(picture)
+        found = read_original(picture)
     else:
-        image = _three_channels(picture)
-    check_image("the picture", image)
-    height, width = image.shape[:2]
+        found = original_of(_with_grey_and_alpha(picture))
+    height, width = found.rgb.shape[:2]
     if height * width > MAX_PIXELS:
         raise InputError(
             f"the picture has {width}x{height} pixels; at most {MAX_PIXELS:,}, shrink it first"
         )
     if min(height, width) < 2:
         raise InputError(f"the picture has {width}x{height} pixels; expected at least 2x2")
-    return image
+    return found
 
 
-def marked_by_alpha(picture: Picture | str | Path) -> np.ndarray | None:
-    """(H, W) bool, where a picture's alpha is above 128; None where every pixel is opaque.
-
-    Raises: as `picture_of`.
-    """
-    if isinstance(picture, str | Path):
-        return read_mask(picture) if has_alpha(picture) else None
-    if isinstance(picture, Image.Image):
-        alpha = alpha_of(picture)
-    else:
-        alpha = picture[..., 3] if np.ndim(picture) == 3 and picture.shape[2] == 4 else None
-    return None if alpha is None or alpha.min() == 255 else alpha > 128
-
-
-def _three_channels(image: np.ndarray) -> np.ndarray:
-    if not isinstance(image, np.ndarray):
-        raise InputTypeError(
-            f"the picture is a {type(image).__name__}; give a path, PIL or an array"
-        )
-    if image.dtype == np.uint16:
-        image = (image // 257).astype(np.uint8)
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=2)
-    return np.ascontiguousarray(image[..., :3]) if image.shape[-1:] == (4,) else image
+def _with_grey_and_alpha(picture: Picture) -> Picture:
+    """Arrays that are no (H, W, 3) uint8 as PIL's pictures, where they can be those."""
+    if not isinstance(picture, np.ndarray):
+        return picture
+    if picture.dtype == np.uint16 and picture.ndim == 3:
+        picture = (picture // np.uint16(257)).astype(np.uint8)
+    known = (("uint8", ()), ("uint16", ()), ("uint8", (4,)))
+    kind = (picture.dtype.name, picture.shape[2:])
+    return Image.fromarray(np.ascontiguousarray(picture)) if kind in known else picture
 
 
 @contextmanager

@@ -9,16 +9,12 @@ from PIL import Image
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.images import resized
+from anydoor_lab.structures.originals import blended
 
 MAX_SIDE_PX = 2048
 """Longest side of a composed scene; larger cut-outs are shrunk to fit."""
 SHARES = (0.3, 0.8)
 """Range of the object's longer side, as a share of the composed scene's side."""
-
-
-def over_white(rgba: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8: `rgba` (H, W, 4) uint8 blended over white with its soft alpha."""
-    return _blended(rgba, np.full_like(rgba[..., :3], 255))
 
 
 def share_range(mask: np.ndarray, areas: tuple[float, float]) -> tuple[float, float]:
@@ -69,7 +65,7 @@ def placed(
     cut = _shrunk(cut, factor)
     scene = smooth_field(side, rng) if backdrop is None else _square_part(backdrop, side, rng)
     box = _somewhere(cut.shape[0], cut.shape[1], side, rng)
-    scene[box.slices] = _blended(cut, scene[box.slices])
+    scene[box.slices] = blended(cut, scene[box.slices])
     scene_mask = np.zeros((side, side), np.bool_)
     scene_mask[box.slices] = cut[..., 3] > 128
     return scene, scene_mask
@@ -82,12 +78,6 @@ def smooth_field(side: int, rng: np.random.Generator) -> np.ndarray:
     field = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
     grain = rng.normal(0, 3, (side, side, 1)).astype(np.float32)
     return np.clip(field + grain, 0, 255).astype(np.uint8)
-
-
-def _blended(rgba: np.ndarray, below: np.ndarray) -> np.ndarray:
-    canvas, cut = Image.fromarray(np.ascontiguousarray(below)), Image.fromarray(rgba)
-    canvas.paste(cut, mask=cut)
-    return np.array(canvas)
 
 
 def _shrunk(rgba: np.ndarray, factor: float) -> np.ndarray:

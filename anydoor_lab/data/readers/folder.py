@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
-from anydoor_lab.data.readers.cutout import over_white, placed, share_range
+from anydoor_lab.data.readers.cutout import placed, share_range
+from anydoor_lab.data.readers.names import Picture, key_of, masks_by_picture, objects_of
 from anydoor_lab.data.source import Counts, Split
+from anydoor_lab.data.split import nothing_held_out, split_objects
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import MAX_PIXELS, read_image, read_mask, read_rgba
+from anydoor_lab.structures.images import read_header, read_image, read_mask, read_rgba
+from anydoor_lab.structures.opening import Header
+from anydoor_lab.structures.originals import TooLargeError, over_white
 from anydoor_lab.structures.pair import Pair
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-SMALLEST_SPLIT = 5
-"""With fewer entries than this nothing is held out: both splits hold all of them."""
-EXIF_ORIENTATION = 0x0112
-SIDEWAYS = frozenset({5, 6, 7, 8})  # EXIF orientations that swap height and width
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +53,9 @@ class Folder:
         root: the folder.
         split: which part to give, "train" or "held_out".
         seed: decides which entries are held out.
-        held_out: share of the entries held out, in [0, 1). With fewer than `SMALLEST_SPLIT`
-            entries (or 0) both splits hold everything, and `note` says so.
+        held_out: share of the entries held out, in [0, 1): whole objects, see `objects_of`. With
+            fewer than `SMALLEST_SPLIT` entries, one object or 0 both splits hold everything, and
+            `note` says so.
         min_mask_area: smallest share of the scene's area the object may cover.
         max_mask_area: largest share of it.
         scenes: folder of backdrops for cut-outs.
@@ -64,7 +63,7 @@ class Folder:
 
     Attributes:
         counts: entries of this split, and what of the folder was refused for which reason.
-        note: a sentence about the split where something is unusual, else "".
+        note: a sentence where nothing is held out, else "".
 
     Raises:
         ValueError: the root is missing or no folder, holds no usable picture (with the counts
@@ -89,19 +88,21 @@ class Folder:
         self.root, self.split, self.note = Path(root), split, ""
         self._areas = (min_mask_area, max_mask_area)
         pictures, masks = _sorted_out(self.root, list(_pictures(self.root, recursive)))
-        usable, self._opaque, rejected = _checked(self.root, pictures, masks, self._areas)
-        if scenes is not None:
-            self._opaque = _backdrops(Path(scenes))
+        usable, opaque, rejected = _checked(self.root, pictures, masks, self._areas)
         if not usable:
             raise InputError(
                 f"{self.root} holds no usable picture: {Counts(0, rejected)}; give pictures with "
                 "alpha, or with a mask file of the same name (cup.jpg and cup_mask.png)"
             )
-        names = split_names([entry.name for entry in usable], split, seed, held_out)
+        if scenes is not None:
+            opaque = _backdrops(Path(scenes))
+        shown, objects, self.note = _objects(self.root, usable, opaque, pictures, held_out)
+        names = split_objects(objects, split, seed, held_out)
         self._entries = [entry for entry in usable if entry.name in names]
+        # no backdrop may show what is trained on or scored in the other split
+        elsewhere = {objects[name] for name in objects if name not in names}
+        self._opaque = [path for path in opaque if shown[_name(self.root, path)] not in elsewhere]
         self.counts = Counts(len(self._entries), rejected)
-        if len(usable) < SMALLEST_SPLIT or held_out == 0:
-            self.note = f"nothing is held out of {len(usable)}: train and held_out are the same"
 
     def __len__(self) -> int:
         """Number of entries in this split."""
@@ -139,26 +140,6 @@ class Folder:
         return Pair(over_white(rgba), mask, scene, scene_mask, "still", origin=entry.name)
 
 
-def split_names(names: Iterable[str], split: Split, seed: int, held_out: float) -> frozenset[str]:
-    """The names that belong to a split, ranked by a hash of (seed, name).
-
-    Adding a picture moves few others. Fewer than `SMALLEST_SPLIT` names, or a share of 0, give
-    all of them in both splits; otherwise each split has at least one.
-
-    Raises:
-        ValueError: `split` or `held_out` is not what is expected.
-    """
-    if split not in ("train", "held_out"):
-        raise InputError(f"split is {split!r}; expected 'train' or 'held_out'")
-    if not 0 <= held_out < 1:
-        raise InputError(f"held_out is {held_out}; expected a share in [0, 1)")
-    ranked = sorted(set(names), key=lambda name: sha256(os.fsencode(f"{seed}/{name}")).digest())
-    if len(ranked) < SMALLEST_SPLIT or held_out == 0:
-        return frozenset(ranked)
-    number = min(max(round(held_out * len(ranked)), 1), len(ranked) - 1)
-    return frozenset(ranked[:number] if split == "held_out" else ranked[number:])
-
-
 def _pictures(root: Path, recursive: bool) -> Iterator[Path]:
     if not root.is_dir():
         seen = "is not a folder" if root.exists() else "does not exist"
@@ -185,73 +166,81 @@ def _descends(name: str, recursive: bool) -> bool:
     return recursive or name.lower() in {"images", "masks"}
 
 
-def _key(path: PurePath) -> tuple[bool, str]:
-    """Whether a file (relative to the root) is a mask, and the name it shares with its picture."""
-    folders = [part for part in path.parts[:-1] if part.lower() not in {"images", "masks"}]
-    in_masks = any(part.lower() == "masks" for part in path.parts[:-1])
-    stem = path.stem
-    marked = stem.lower().endswith(("_mask", "-mask"))
-    stem = stem[:-5] if marked else stem
-    return in_masks or marked, "/".join([*folders, stem])
-
-
-def _sorted_out(root: Path, files: list[Path]) -> tuple[list[Path], dict[str, list[Path]]]:
-    pictures: list[Path] = []
-    masks: dict[str, list[Path]] = {}
+def _sorted_out(root: Path, files: list[Path]) -> tuple[dict[Path, str], dict[Path, str]]:
+    """The pictures and the masks with their keys."""
+    pictures: dict[Path, str] = {}
+    masks: dict[Path, str] = {}
     for path in files:
-        is_mask, key = _key(path.relative_to(root))
-        if is_mask:
-            masks.setdefault(key, []).append(path)
-        else:
-            pictures.append(path)
+        is_mask, key = key_of(path.relative_to(root))
+        (masks if is_mask else pictures)[path] = key
     if not pictures:
         raise InputError(f"{root} holds no picture (of {', '.join(sorted(SUFFIXES))}); add some")
     return pictures, masks
 
 
 def _checked(
-    root: Path, pictures: list[Path], masks: dict[str, list[Path]], areas: tuple[float, float]
+    root: Path, pictures: dict[Path, str], masks: dict[Path, str], areas: tuple[float, float]
 ) -> tuple[list[_Entry], list[Path], Counter[str]]:
     """The usable entries, the pictures fit as backdrops, and the reasons of all refusals."""
-    keys = [_key(path.relative_to(root))[1] for path in pictures]
+    own = masks_by_picture(pictures, masks)
 
-    def check(path: Path, key: str) -> tuple[_Entry | None, bool, str]:
+    def check(path: Path) -> tuple[_Entry | None, bool, str]:
         opaque = False
         try:
             height, width, alpha = _header(path)
             opaque = not alpha
-            mask = _mask_file(masks.get(key, []), alpha)
+            mask = _mask_file(own[path], alpha)
             _check_mask(path, mask, (height, width), areas)
         except UnusablePair as error:
             return None, opaque, error.reason
-        return _Entry(path.relative_to(root).as_posix(), path, mask), opaque, ""
+        return _Entry(_name(root, path), path, mask), opaque, ""
 
     with ThreadPoolExecutor() as pool:  # decoding releases the interpreter's lock
-        results = list(pool.map(check, pictures, keys))
+        results = list(pool.map(check, pictures))
     rejected = Counter(reason for _, _, reason in results if reason)
-    orphans = sum(len(paths) for key, paths in masks.items() if key not in set(keys))
+    orphans = len(set(masks).difference(*own.values()))
     if orphans:
         rejected["mask without its picture"] = orphans
     backdrops = [path for path, (_, opaque, _) in zip(pictures, results, strict=True) if opaque]
     return [entry for entry, _, _ in results if entry], backdrops, rejected
 
 
-def _header(path: Path) -> tuple[int, int, bool]:
-    """(height, width, has alpha) of the upright picture, from the file's header."""
+def _header(path: Path) -> Header:
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            # without eXIf in its header, PIL would decode a whole PNG to look behind the pixels
-            known = picture.format != "PNG" or "exif" in picture.info
-            alpha = picture.has_transparency_data
-            sideways = known and picture.getexif().get(EXIF_ORIENTATION) in SIDEWAYS
-    except Image.DecompressionBombError as error:
-        raise UnusablePair("gigantic picture", f"{path}: {error}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UnusablePair("unreadable picture", f"{path}: {error}") from error
-    if width * height > MAX_PIXELS:
-        raise UnusablePair("gigantic picture", f"{path} is {width}x{height} pixels")
-    return (width, height, alpha) if sideways else (height, width, alpha)
+        return read_header(path)
+    except TooLargeError as error:
+        raise UnusablePair("gigantic picture", str(error)) from error
+    except (ValueError, FileNotFoundError) as error:
+        raise UnusablePair("unreadable picture", str(error)) from error
+
+
+def _name(root: Path, path: Path) -> str:
+    """What a picture is called: its path below the root, the whole path where it lies elsewhere."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
+
+def _objects(
+    root: Path,
+    entries: list[_Entry],
+    backdrops: list[Path],
+    keys: dict[Path, str],
+    held_out: float,
+) -> tuple[dict[str, str], dict[str, str], str]:
+    """The object that each picture and each entry shows, by its name, and a note on the split."""
+    cutouts = {entry.picture for entry in entries if entry.mask is None}
+    pictures = {
+        _name(root, path): Picture(path, keys.get(path, path.stem), path in cutouts)
+        for path in dict.fromkeys([*(entry.picture for entry in entries), *backdrops])
+    }
+    notes: list[str] = []
+    for tie_videos in (True, False):  # where equal frames tie all videos together, folders decide
+        shown = objects_of(pictures, tie_videos)
+        objects = {entry.name: shown[entry.name] for entry in entries}
+        notes.append(nothing_held_out(objects, held_out))
+        if not notes[-1]:
+            break
+    again = "equal files stand in all folders of frames: what is held out is trained on too"
+    return shown, objects, again if notes[0] and not notes[-1] else notes[-1]
 
 
 def _mask_file(candidates: list[Path], alpha: bool) -> Path | None:
@@ -267,7 +256,9 @@ def _check_mask(
 ) -> None:
     try:
         mask = read_rgba(path)[..., 3] > 128 if mask_path is None else read_mask(mask_path)
-    except ValueError as error:
+    except UnusablePair:
+        raise
+    except (ValueError, FileNotFoundError) as error:
         which = "unreadable mask" if mask_path else "unreadable picture"
         raise UnusablePair(which, str(error)) from error
     if mask_path and mask.shape != shape:
@@ -286,7 +277,7 @@ def _backdrops(folder: Path) -> list[Path]:
     backdrops: list[Path] = []
     for path in _pictures(folder, recursive=True):
         try:
-            usable = not _key(path.relative_to(folder))[0] and not _header(path)[2]
+            usable = not key_of(path.relative_to(folder))[0] and not _header(path)[2]
         except UnusablePair:
             continue
         backdrops.extend([path] * usable)

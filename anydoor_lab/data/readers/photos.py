@@ -14,8 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from anydoor_lab.data.readers.folder import split_names
 from anydoor_lab.data.source import Counts, Split
+from anydoor_lab.data.split import nothing_held_out, split_names
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import read_image
@@ -74,6 +74,7 @@ class Photos:
 
     Attributes:
         counts: objects of this split, and photographs the installed wheel lacks.
+        note: a sentence where nothing is held out, else "".
 
     Raises:
         ValueError: scikit-image is not installed, or none of the photographs is there.
@@ -100,7 +101,9 @@ class Photos:
                 f"{self._root} has none of {', '.join(missing)}; "
                 "install scikit-image from its wheel, which carries them"
             )
-        names = split_names((_identity(*entry) for entry in found), split, seed, held_out)
+        wholes = {_identity(*entry): _identity(*entry) for entry in found}
+        self.note = nothing_held_out(wholes, held_out)
+        names = split_names(wholes, split, seed, held_out)
         self._entries = [entry for entry in found if _identity(*entry) in names]
         rejected = Counter(f"{file} not in the installed scikit-image" for file in missing)
         self.counts = Counts(len(self._entries), rejected)

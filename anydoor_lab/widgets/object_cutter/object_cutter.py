@@ -12,7 +12,7 @@ from anydoor_lab.conditioning.collage import high_frequency
 from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import UnusablePair, check_masked
-from anydoor_lab.structures.images import Picture
+from anydoor_lab.structures.originals import Original, Picture
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets.bundle import bundled
 from anydoor_lab.widgets.object_cutter.segmenters import Sam, Segmenter, grab_cut
@@ -21,7 +21,6 @@ from anydoor_lab.widgets.view import (
     BAD_INPUT,
     PngBytes,
     empty_figure,
-    marked_by_alpha,
     png,
 )
 
@@ -62,15 +61,9 @@ class ObjectCutter(Painter):
             with self.telling():
                 self.segmenter = Sam(sam)
 
-    def show(
-        self,
-        picture: Picture | str | Path,
-        region: np.ndarray | Box | list[int] | None = None,
-    ) -> bool:
-        """As of every painter; without a region a picture's alpha marks the object."""
-        with self.telling():
-            region = marked_by_alpha(picture) if region is None else region
-        return super().show(picture, region)
+    def _marked_at_first(self, original: Original) -> np.ndarray | None:
+        """Where the picture's alpha is above 128."""
+        return None if original.alpha is None else original.alpha > 128
 
     def cut(
         self, box: Box | None = None, clicks: list[tuple[int, int, bool]] | None = None

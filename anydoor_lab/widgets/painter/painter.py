@@ -14,7 +14,9 @@ from PIL import Image
 from anydoor_lab.pipeline.inputs import checked_box
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import Picture
+from anydoor_lab.structures.images import read_rgba
+from anydoor_lab.structures.masks import marks_of
+from anydoor_lab.structures.originals import Original, Picture
 from anydoor_lab.widgets.bundle import bundled
 from anydoor_lab.widgets.view import (
     BAD_INPUT,
@@ -22,7 +24,7 @@ from anydoor_lab.widgets.view import (
     PngBytes,
     View,
     empty_figure,
-    picture_of,
+    original_from,
     png,
     uploaded,
 )
@@ -40,6 +42,7 @@ class Painter(View):
         label: what the picture is, for its heading and for screen readers.
 
     Attributes:
+        original: the picture with its alpha, colour profile and resolution; None before.
         strokes: counts what was drawn in the browser; observe it to follow along.
     """
 
@@ -59,11 +62,13 @@ class Painter(View):
         region: np.ndarray | Box | list[int] | None = None,
         label: str = "Picture",
     ) -> None:
+        self.original: Original | None = None
         self._image: np.ndarray | None = None
         self._marked: np.ndarray | None = None
         super().__init__(label=label)
         self.on_msg(self._hear)
-        self.observe(self._drawn, "_region")
+        # both come in one message, in either order: who follows strokes must find the mask taken
+        self.observe(self._drawn, ["_region", "strokes"])
         if picture is not None:
             self.show(picture, region)
 
@@ -90,12 +95,14 @@ class Painter(View):
     ) -> bool:
         """Whether `picture` could be taken; if not, the message says why and all stays."""
         try:
-            image = picture_of(picture)
+            original = original_from(picture)
+            image = original.rgb
+            region = self._marked_at_first(original) if region is None else region
             marked = _region_of(region, *image.shape[:2])
         except BAD_INPUT as error:
             self.message = f"This picture cannot be used: {error}"
             return False
-        self._image, self._marked = image, marked
+        self.original, self._image, self._marked = original, image, marked
         with self.hold_sync():
             self._height, self._width = image.shape[:2]
             self._region = _alpha_png(marked)
@@ -119,6 +126,10 @@ class Painter(View):
         self.changed += 1
         return True
 
+    def _marked_at_first(self, original: Original) -> np.ndarray | None:
+        """What a picture that comes without a region marks, (H, W) bool; None for nothing."""
+        return None
+
     def figure(self) -> Figure:
         """The picture with what is marked in it."""
         figure, (axes,) = empty_figure(1, [self.label])
@@ -126,11 +137,11 @@ class Painter(View):
             axes.imshow(overlaid(self._image, self._marked))
         return figure
 
-    def _drawn(self, change: dict[str, Any]) -> None:
+    def _drawn(self, _: dict[str, Any]) -> None:
         """Take the region that the browser has sent."""
         if self._image is None or self._marked is None:
             return
-        marked = _from_alpha_png(change["new"], *self._image.shape[:2])
+        marked = _from_alpha_png(self._region, *self._image.shape[:2])
         if not np.array_equal(marked, self._marked):
             self._marked = marked
             self.message = _complaint(marked)
@@ -158,7 +169,7 @@ def _region_of(region: np.ndarray | Box | list[int] | None, height: int, width: 
         return checked_box(region, height, width).mask(height, width)
     if region.shape != (height, width):
         raise InputError(f"the mask is {region.shape}, its picture {(height, width)}")
-    return region.astype(np.bool_)
+    return marks_of(region)
 
 
 def _complaint(marked: np.ndarray) -> str:
@@ -181,5 +192,5 @@ def _alpha_png(marked: np.ndarray) -> bytes:
 def _from_alpha_png(data: bytes, height: int, width: int) -> np.ndarray:
     if not data:
         return np.zeros((height, width), np.bool_)
-    marked = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))[..., 3] > 127
+    marked = read_rgba(io.BytesIO(data))[..., 3] > 127
     return marked if marked.shape == (height, width) else np.zeros((height, width), np.bool_)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from anydoor_lab.structures.boxes import Box
-from anydoor_lab.structures.images import Picture
+from anydoor_lab.structures.originals import Picture
 from anydoor_lab.widgets.bundle import bundled
 from anydoor_lab.widgets.painter.painter import Painter
 

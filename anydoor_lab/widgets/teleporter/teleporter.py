@@ -13,14 +13,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from anydoor_lab.conditioning.conditioner import Conditioning
+from anydoor_lab.conditioning.edit import planned_edit
 from anydoor_lab.conditioning.official import paste_decoded
 from anydoor_lab.diffusion.guidance import Prepared
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+from anydoor_lab.pipeline.proposals import Seeds, shown_by_seed
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import Picture
+from anydoor_lab.structures.originals import Original, Picture
 from anydoor_lab.structures.pair import Pair
-from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets.object_cutter.object_cutter import ObjectCutter
 from anydoor_lab.widgets.region_picker.region_picker import RegionPicker
 from anydoor_lab.widgets.teleporter.panel import Panel
@@ -61,10 +62,10 @@ class Teleporter(ipywidgets.VBox):
         self.results: list[np.ndarray] = []
         self.folder = Path(folder)
         self._variants = Variants(pipeline)
-        self._prepared: tuple[Any, Conditioning, Prepared] | None = None
+        self._prepared: tuple[Any, Prepared] | None = None
         self._recipe: dict[str, Any] = {}
         self._crop: Box | None = None
-        self._scene: np.ndarray | None = None
+        self._original: Original | None = None
         self._thread: threading.Thread | None = None
         self._cancelled = threading.Event()
         self.cutter = ObjectCutter(reference, reference_mask, sam)
@@ -92,7 +93,7 @@ class Teleporter(ipywidgets.VBox):
         with self.panel.hold_sync():
             self.panel.busy, self.panel.progress, self.panel.message = True, 0.0, ""
             self.panel.status = "Preparing"
-        arguments = (pair, self.panel.settings)
+        arguments = (pair, self.picker.original, self.panel.settings)
         self._thread = threading.Thread(target=self._run, args=arguments, daemon=True)
         self._thread.start()
         return True
@@ -121,18 +122,22 @@ class Teleporter(ipywidgets.VBox):
         cutter, picker = self.cutter, self.picker
         if cutter.image is None or cutter.mask is None or not cutter.mask.any():
             raise InputError("Cut out an object first: draw a box around it in the reference.")
-        if picker.image is None or picker.mask is None or not picker.mask.any():
+        if picker.original is None or picker.mask is None or not picker.mask.any():
             raise InputError("Mark where it goes first: draw a box in the scene.")
-        return Pair(cutter.image, cutter.mask, picker.image, picker.mask, origin="Teleporter")
+        picker.original.check_visible(picker.mask)
+        return Pair(
+            cutter.image, cutter.mask, picker.original.rgb, picker.mask, origin="Teleporter"
+        )
 
     def save(self) -> Path | None:
         """Write the chosen picture and its recipe; None (and a message) without a picture."""
-        if not self.results:
+        if not self.results or self._original is None:
             self.panel.message = "There is nothing to save yet; press Generate first."
             return None
         with self.panel.telling():
             recipe = {**self._recipe, "chosen": self.panel.chosen}
-            path = save_recipe(self.results[self.panel.chosen], recipe, self.folder)
+            picture = self._original.changed_to(self.results[self.panel.chosen])
+            path = save_recipe(picture, recipe, self.folder)
             self.panel.status = f"Saved {path} and its recipe {path.with_suffix('.json').name}"
             return path
         return None
@@ -170,25 +175,27 @@ class Teleporter(ipywidgets.VBox):
             figure.supxlabel(text, fontsize=9, color="#444444")
         return figure
 
-    def _run(self, pair: Pair, settings: dict[str, Any]) -> None:
+    def _run(self, pair: Pair, original: Original, settings: dict[str, Any]) -> None:
         """One press, in its own thread: the kernel stays free."""
         began, done = time.perf_counter(), 0
         try:
             pipeline = self._variants.pipeline(settings["idx"])
-            shown, prepared = self._prepare(pipeline, pair, settings)
+            shown, prepared, seeds = self._prepare(pipeline, pair, settings)
+            arguments = (pipeline, pair, shown, prepared, seeds)
             images: list[np.ndarray] = []
-            for images in self._images(pipeline, pair, shown, prepared, settings):  # noqa: B007
+            for images in self._images(*arguments, settings):  # noqa: B007
                 pass
             if self._cancelled.is_set():
                 self.panel.message, self.panel.status = "", "Cancelled; all marks are as they were"
                 return
-            self._scene, self._crop = pair.scene, shown.placement.crop
+            self._original, self._crop = original, shown.placement.crop
             self.results = images
-            self._recipe = recipe_of(pair, settings, str(pipeline.name_or_path))
+            self._recipe = recipe_of(pair, original, settings, str(pipeline.name_or_path))
             self.panel.chosen = 0
             self._choose(None)
             done = 1
-            self.panel.message = ""
+            edit = planned_edit(pair.scene_mask, shown.placement, settings["blend"])
+            self.panel.message = f"Note: {edit.warning}." if edit.warning else ""
             self.panel.status = f"Done in {time.perf_counter() - began:.1f} s"
         except BAD_INPUT as error:  # torch's out-of-memory is a RuntimeError
             self.panel.message = f"Placing failed: {error}"
@@ -200,18 +207,17 @@ class Teleporter(ipywidgets.VBox):
 
     def _prepare(
         self, pipeline: AnyDoorPipeline, pair: Pair, settings: dict[str, Any]
-    ) -> tuple[Conditioning, Prepared]:
-        """The costly part, kept for other seeds, steps, guidance and proposals."""
-        asked = [settings[name] for name in ("idx", "collage", "shape")]
-        asked += [settings["seed"]] if settings["collage"] in ("noise", "shuffle") else []
-        pictures = (pair.reference, pair.reference_mask, pair.scene, pair.scene_mask)
-        key = (asked, [hash(picture.tobytes()) for picture in pictures])
+    ) -> tuple[Conditioning, Prepared, Seeds]:
+        """What is shown and the seeds of each; the costly encoding of it is kept for other seeds,
+        steps, guidance and proposals."""
+        seeds = [[settings["seed"] + k for k in range(settings["proposals"])]]
+        conditioner = pipeline.conditioner(settings["collage"])
+        shown, own = shown_by_seed(conditioner, [pair], seeds, settings["shape"])
+        arrays = [array for one in shown for array in one.inputs.values()]
+        key = (settings["idx"], *(hash(array.tobytes()) for array in arrays))
         if self._prepared is None or self._prepared[0] != key:
-            conditioner = pipeline.conditioner(settings["collage"])
-            rng = rng_for(settings["seed"], 0, "collage")
-            shown = conditioner.condition(pair, rng, settings["shape"])
-            self._prepared = (key, shown, pipeline.prepare([shown]))
-        return self._prepared[1], self._prepared[2]
+            self._prepared = (key, pipeline.prepare(shown))
+        return shown[0], self._prepared[1], own
 
     def _images(
         self,
@@ -219,10 +225,10 @@ class Teleporter(ipywidgets.VBox):
         pair: Pair,
         shown: Conditioning,
         prepared: Prepared,
+        seeds: Seeds,
         settings: dict[str, Any],
     ) -> Iterator[list[np.ndarray]]:
         """Yield the finished scenes; on the way show progress and what is to be seen so far."""
-        seeds = [[settings["seed"] + k for k in range(settings["proposals"])]]
         steps, last = settings["steps"], time.monotonic()
         denoised = None
         for denoised in pipeline.denoise(prepared, seeds, steps, settings["guidance"]):
@@ -245,8 +251,8 @@ class Teleporter(ipywidgets.VBox):
         self.panel.show_gallery([i[crop.slices] for i in self.results] if crop else [])
 
     def _choose(self, _: Any) -> None:
-        if self._scene is not None and 0 <= self.panel.chosen < len(self.results):
-            self.panel.compare(self._scene, self.results[self.panel.chosen])
+        if self._original is not None and 0 <= self.panel.chosen < len(self.results):
+            self.panel.compare(self._original.rgb, self.results[self.panel.chosen])
 
     def _hear(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
         acts = {"generate": self.generate, "cancel": self.cancel, "save": self.save}

@@ -1,0 +1,96 @@
+"""What placing will write into a scene, told before it is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from anydoor_lab.conditioning.placement import Blend, Placement
+from anydoor_lab.structures.boxes import Box
+
+STRAY_SHARE = 0.02
+"""A part of a mask smaller than this share of its largest part is taken for a slip of the brush."""
+GROWN = 1.2
+"""A box is said to be grown by strays where it is this many times the one without them."""
+NOT_ASKED = 0.1
+"""Share of the written pixels between the parts of a mask from which a sentence says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What will be written.
+
+    Args:
+        box: around every pixel that may change, scene pixels.
+        share: of the scene's pixels, those that may change.
+        warning: a sentence where this is more than was asked for, with the better setting; or "".
+    """
+
+    box: Box
+    share: float
+    warning: str = ""
+
+    def __str__(self) -> str:
+        box = self.box
+        rows, columns = f"rows {box.y1} to {box.y2}", f"columns {box.x1} to {box.x2}"
+        return f"{rows}, {columns} of the scene will be written ({100 * self.share:.1f} % of it)"
+
+
+def planned_edit(scene_mask: np.ndarray, placement: Placement, blend: Blend) -> Edit:
+    """What `paste` with this `blend` writes of the scene.
+
+    Args:
+        scene_mask: (H, W) bool, the region asked for.
+        placement: as the pair was conditioned.
+        blend: `box`, `mask` or `crop`.
+    """
+    height, width = scene_mask.shape
+    written = placement.writable.mask(height, width)
+    if blend == "box":
+        written &= placement.region.mask(height, width)
+    elif blend == "mask":
+        written &= scene_mask
+    warning = _stray(scene_mask) or _between(scene_mask, placement, written, blend)
+    box = Box.around(written if written.any() else scene_mask)
+    return Edit(box, float(written.mean()), warning)
+
+
+def _stray(mask: np.ndarray) -> str:
+    """The sentence about parts so small that nobody can have meant them."""
+    labels, areas = _parts(mask)
+    kept = areas >= STRAY_SHARE * areas.max()
+    if kept.all():
+        return ""
+    whole, clean = Box.around(mask), Box.around(np.r_[False, kept][labels])
+    factor = whole.height * whole.width / (clean.height * clean.width)
+    if factor < GROWN:
+        return ""
+    number, pixels = int((~kept).sum()), int(areas[~kept].sum())
+    return (
+        f"the mask has {number} stray part{'s' * (number > 1)} of {pixels} px in all, which make "
+        f"its box {factor:.1f} times as large; clean the mask, or give "
+        f"box=[{clean.y1},{clean.x1},{clean.y2},{clean.x2}]"
+    )
+
+
+def _between(mask: np.ndarray, placement: Placement, written: np.ndarray, blend: Blend) -> str:
+    """The sentence about what lies between the parts of a mask and is written all the same."""
+    number = len(_parts(mask)[1])
+    if number < 2 or blend == "mask":
+        return ""
+    between = np.count_nonzero(placement.region.mask(*mask.shape) & ~mask)
+    if between < NOT_ASKED * np.count_nonzero(written):
+        return ""
+    return (
+        f"the mask has {number} parts, and blend={blend} also writes what lies between them; "
+        "blend=mask writes the parts alone, one call for each part places an object in each"
+    )
+
+
+def _parts(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) int labels of the connected parts, 0 outside, and their areas in pixels."""
+    number, labels, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    del number
+    return labels, facts[1:, cv2.CC_STAT_AREA]
