@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 import inside
 from anydoor_lab.structures import names
-from anydoor_lab.structures.images import read_image, read_rgba, write_png
+from anydoor_lab.structures.images import read_image, read_rgba, write_image
 from test_official import ldm_pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,7 +68,7 @@ def folder(tmp_path: Path, cutouts: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         "street.jpg": rng.integers(0, 255, (400, 420, 3), dtype=np.uint8),
         "where.png": np.pad(np.full((150, 120), 255, np.uint8), ((120, 130), (90, 210))),
     }.items():
-        write_png(here / "written.png", picture)
+        write_image(here / "written.png", picture)
         (here / "written.png").rename(here / name)  # a reader goes by what is in a file
     ldm_pipeline().save_pretrained(tmp_path / "ldm")
     call = ["layout=official", f"source={tmp_path / 'ldm'}", "out=anydoor.ckpt"]

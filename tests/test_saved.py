@@ -16,7 +16,7 @@ from anydoor_lab.config.pipelines import load_pipeline
 from anydoor_lab.models.sources import lacking, obtain, reading
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.pipeline.saved import check_saved
-from anydoor_lab.structures.images import write_png
+from anydoor_lab.structures.images import write_image
 from networks import model_overrides
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -98,11 +98,11 @@ def test_every_command_ends_with_the_sentence_and_exit_code_two(
     folder = tmp_path / "a, (b)=c"
     shutil.copytree(whole, folder)
     truncated(folder)
-    write_png(
+    write_image(
         tmp_path / "cup.png",
         np.dstack([np.full((40, 40, 3), 99), np.eye(40) * 255]).astype("uint8"),
     )
-    write_png(tmp_path / "street.png", np.full((90, 120, 3), 99, np.uint8))
+    write_image(tmp_path / "street.png", np.full((90, 120, 3), 99, np.uint8))
     arguments = {
         "generate": [f"run={folder}", "reference=cup.png", "scene=street.png", "box=[9,9,60,60]"],
         "evaluate": [f"run={folder}", "eval=fast"],
