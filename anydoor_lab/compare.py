@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from anydoor_lab.config.door import door
+from anydoor_lab.config.door import after_failed_sweep, door
 from anydoor_lab.runs.folder import SCORES, read_facts, read_scores
 from anydoor_lab.structures.errors import InputError
 
@@ -19,7 +20,10 @@ from anydoor_lab.structures.errors import InputError
 @door("compare")
 def main(cfg: DictConfig) -> None:
     """Compare the scores of all finished runs below a folder."""
-    compare(Path(cfg.runs))
+    folder = Path(cfg.runs)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"runs is {folder}, which is no folder; give a sweep's folder")
+    compare(folder)
 
 
 def compare(folder: Path) -> None:
@@ -52,17 +56,32 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 
 
 class AfterSweep(Callback):
-    """Hydra's callback that compares the runs of a sweep once all have ended."""
+    """Hydra's callback that compares the runs of a sweep once all have ended, well or not."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Have what finished compared also where a job fails."""
+        del kwargs
+        after_failed_sweep(partial(self.on_multirun_end, config))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Compare what is finished; a sweep in which nothing finished says so."""
+        """Compare what is finished and name what is not; a sweep in which nothing finished says
+        so."""
         del kwargs
         if os.environ.get("RANK", "0") != "0":
             return
+        folder = Path(config.hydra.sweep.dir)
         try:
-            compare(Path(config.hydra.sweep.dir))
+            compare(folder)
         except ValueError as error:
             print(f"no comparison: {error}", file=sys.stderr)
+        for path in unfinished(folder):
+            print(f"not finished  {path}", file=sys.stderr)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """The folders of a sweep's jobs that have no scores."""
+    jobs = [path.parent for path in sorted(folder.glob("*/.hydra"))]
+    return [job for job in jobs if not (job / SCORES).is_file()]
 
 
 if __name__ == "__main__":

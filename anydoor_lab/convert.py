@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from anydoor_lab.config.door import door
 from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.files import check_writable
 
 if TYPE_CHECKING:
     from anydoor_lab.models.official.checkpoint import Component
@@ -28,6 +29,9 @@ def main(cfg: DictConfig) -> None:
     check_choice("layout", cfg.layout, LAYOUTS)
     if out.exists():
         raise FileExistsError(f"{out} exists; choose another out=")
+    check_writable(out)
+    if not source.exists():
+        raise FileNotFoundError(f"{source} does not exist; give a checkpoint's file or a folder")
     if cfg.layout == "official":
         to_official(source, out)
     else:

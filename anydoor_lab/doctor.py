@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -15,6 +16,7 @@ from tabulate import tabulate
 
 from anydoor_lab.config.door import door
 from anydoor_lab.runs.provenance import available_memory
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import conf_dir
 
 NEEDED = "tiny"
@@ -50,7 +52,7 @@ def library_rows() -> Iterator[tuple[str, str, str, str, str]]:
     `pyproject.toml` names; the libraries of tests and development are left out."""
     from packaging.requirements import Requirement
 
-    for text in requires("anydoor-lab") or ():
+    for text in requirements():
         need = Requirement(text)
         extra = re.search(r"extra == ['\"](\w+)['\"]", str(need.marker or ""))
         if extra and extra[1] in ("test", "dev"):
@@ -62,6 +64,26 @@ def library_rows() -> Iterator[tuple[str, str, str, str, str]]:
             found, state = "-", MISSING
         blocked = BLOCKED_BY_EXTRA.get(extra[1], extra[1]) if extra else "everything"
         yield need.name, found, str(need.specifier), state, "" if state == OK else blocked
+
+
+def requirements() -> list[str]:
+    """What the package asks for, as its installation or, where it is only a checkout, its
+    `pyproject.toml` says.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    try:
+        return list(requires("anydoor-lab") or ())
+    except PackageNotFoundError:
+        path = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    if not path.is_file():
+        raise InputError(f"anydoor-lab is not installed, and there is no {path}; install it")
+    project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].items()
+    optional = [f"{need}{' and' if ';' in need else ';'} extra == '{extra}'"
+                for extra, needs in extras for need in needs]  # fmt: skip
+    return [*project["dependencies"], *optional]
 
 
 def machine_rows() -> list[tuple[str, str]]:

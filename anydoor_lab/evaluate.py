@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.compose import output_folder
 from anydoor_lab.config.door import door
+from anydoor_lab.structures.files import check_writable
 
 RUNS_OWN = ("model", "data", "data_seed", "eval", "metrics")
 
@@ -18,18 +19,25 @@ RUNS_OWN = ("model", "data", "data_seed", "eval", "metrics")
 def main(cfg: DictConfig) -> None:
     """Score a run's weights, or the embedded network's, on held-out pairs of `data`."""
     from anydoor_lab.config import assemble, pipelines
+    from anydoor_lab.config.values import check_values
     from anydoor_lab.runs.folder import SCORES
     from anydoor_lab.training.processes import told_of_the_lost
 
     folder = output_folder()
     if (folder / SCORES).exists() and not cfg.overwrite:
         raise FileExistsError(f"{folder} holds scores already; add overwrite=true")
+    check_writable(folder / SCORES)
+    chosen = as_the_run(cfg, list(HydraConfig.get().overrides.task))
+    check_values(chosen, "evaluate")
+    pipelines.silence_libraries()
     leading = assemble.start_processes()
     pipeline = None
     if assemble.needs_pipeline(cfg.method):
-        pipeline = pipelines.load_pipeline(cfg.run or pipelines.EMBEDDED)
-        pipelines.place(pipeline, cfg.device)
-    chosen = as_the_run(cfg, list(HydraConfig.get().overrides.task))
+        source = cfg.run or pipelines.EMBEDDED
+        if leading:
+            print(f"weights  {source}", flush=True)
+        pipeline = pipelines.place(pipelines.load_pipeline(source), cfg.device)
+        pipeline.register_to_config(**pipelines.chosen_sampling(chosen.model))
     bench = assemble.build_bench(chosen)
     with told_of_the_lost():
         row, results = bench.score(assemble.build_method(chosen.method, pipeline), row_name(cfg))

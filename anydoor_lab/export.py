@@ -9,24 +9,27 @@ from omegaconf import DictConfig
 from anydoor_lab.config.door import door
 from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.errors import FileError
-from anydoor_lab.structures.files import whole_folder
+from anydoor_lab.structures.files import check_writable, whole_folder
 
 
 @door("export")
 def main(cfg: DictConfig) -> None:
     """Write a run's averaged weights as one folder that `AnyDoorPipeline.from_pretrained` loads,
     or only its LoRA adapters."""
+    out = Path(cfg.out)
+    check_choice("precision", cfg.precision, ("fp16", "fp32"))
+    check_choice("layout", cfg.layout, ("pipeline", "lora"))
+    if out.exists():
+        raise FileExistsError(f"{out} exists; choose another out=")
+    check_writable(out)
+
     import torch
     from safetensors import SafetensorError
 
     from anydoor_lab.config import pipelines
     from anydoor_lab.models.lora import merge_adapters
 
-    out = Path(cfg.out)
-    check_choice("precision", cfg.precision, ("fp16", "fp32"))
-    check_choice("layout", cfg.layout, ("pipeline", "lora"))
-    if out.exists():
-        raise FileExistsError(f"{out} exists; choose another out=")
+    pipelines.silence_libraries()
     pipeline = pipelines.load_pipeline(cfg.run)
     dtype = torch.float16 if cfg.precision == "fp16" else torch.float32
     pipeline.to(dtype=dtype)

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.door import door
 from anydoor_lab.pipeline.inputs import checked_box
+from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import check_finite
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import check_writable
@@ -29,12 +30,15 @@ def main(cfg: DictConfig) -> None:
     outputs = output_paths(Path(cfg.out), cfg.num_proposals)
     if not cfg.overwrite:
         refuse_existing(outputs)
+    check_writable(outputs[0])
     scene = read_original(cfg.scene)
     pair = read_pair(cfg, scene)
     check_output(cfg, outputs, scene)
+    say_what_is_done(pair, cfg)
 
     from anydoor_lab.config import pipelines
     from anydoor_lab.config.collages import asked_collage
+    from anydoor_lab.config.extractors import need_extractor
     from anydoor_lab.diffusion.presets import PRESETS
     from anydoor_lab.runs.provenance import picture_facts
 
@@ -42,10 +46,11 @@ def main(cfg: DictConfig) -> None:
     source = cfg.run or pipelines.EMBEDDED
     pipeline = pipelines.load_pipeline(source)
     if cfg.get("idx"):
-        pipelines.need_extractor(pipeline, source, cfg.idx)
+        need_extractor(pipeline, source, cfg.idx)
     if cfg.lora:
         pipeline.load_lora_weights(cfg.lora)
     pipeline = pipelines.place(pipeline, cfg.device)
+    print(f"device   {pipeline.device.type}", flush=True)
     names = ("num_proposals", "num_inference_steps", "guidance_scale", "seed", "blend", "preset")
     placed = pipeline(
         pair.reference,
@@ -65,6 +70,18 @@ def main(cfg: DictConfig) -> None:
         facts = picture_facts(cfg.seed + k, asked)
         write_image(path, scene.changed_to(image), quality=cfg.quality, facts=facts)
         print(f"picture  {path}")
+
+
+def say_what_is_done(pair: Pair, cfg: DictConfig) -> None:
+    """Print, before anything takes time, with which weights which part of the scene is edited."""
+    region, (height, width) = Box.around(pair.scene_mask), pair.scene.shape[:2]
+    tuned = f" with {cfg.lora}" if cfg.lora else ""
+    print(f"weights  {cfg.run or 'the embedded tiny network'}{tuned}")
+    print(
+        f"edit     [{region.y1}, {region.x1}, {region.y2}, {region.x2}] "
+        f"({region.height}x{region.width} of {height}x{width} pixels)",
+        flush=True,
+    )
 
 
 def read_pair(cfg: DictConfig, original: Original) -> Pair:

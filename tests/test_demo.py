@@ -3,31 +3,81 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from anydoor_lab.demo import NOTEBOOK, command
+import browser
+from anydoor_lab import demo
 
 ROOT = Path(__file__).resolve().parents[1]
+EVERYWHERE, HERE = "00000000", "0100007F"
 
 
-def test_help_explains() -> None:
-    call = [sys.executable, "-m", "anydoor_lab.demo", "--help"]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=60)
+def listening(port: int) -> set[str]:
+    """The addresses, as the kernel writes them, at which a port of this machine is served."""
+    listen = "0A"
+    rows = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    places = [row[1].split(":") for row in rows if row[3] == listen]
+    return {address for address, number in places if int(number, 16) == port}
+
+
+def test_help_explains_and_a_wrong_flag_ends_with_two() -> None:
+    call = [sys.executable, "-m", "anydoor_lab.demo"]
+    done = subprocess.run([*call, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
-    assert "127.0.0.1" in done.stdout
+    assert "--no-browser" in done.stdout and "127.0.0.1" in done.stdout
+    done = subprocess.run([*call, "--prot=1"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
 
 
-def test_only_this_machine_is_served() -> None:
-    assert "--Voila.ip=127.0.0.1" in command(8000, browser=False)
-    assert "--no-browser" not in command(8000, browser=True)
+def test_without_voila_it_says_which_extra_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as ended:
+        demo.main([])
+    assert ended.value.code == 2
+    assert "pip install 'anydoor-lab[notebook]'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("path", [NOTEBOOK, ROOT / "notebooks" / "01_place_an_object.ipynb"])
-def test_a_notebook_with_a_teleporter_runs(path: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/net/tcp").is_file(), reason="needs the kernel's list of ports")
+def test_only_this_machine_is_served_and_nothing_is_loaded_from_others(tmp_path: Path) -> None:
+    path, port = browser.notebook(tmp_path / "empty.ipynb", "1 + 1"), demo.free_port()
+    started = demo.command(port, browser=False, notebook=path)
+    with browser.server(started, port, tmp_path, "/voila/static/voila.js") as address:
+        assert listening(port) == {HERE}
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            allowed = answer.headers["Content-Security-Policy"]
+        assert "default-src 'self'" in allowed and "http" not in allowed
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").is_file(), reason="needs the kernel's list of ports")
+def test_a_port_served_to_everyone_would_be_noticed() -> None:
+    with socket.socket() as served:
+        served.bind(("0.0.0.0", 0))
+        served.listen()
+        assert listening(served.getsockname()[1]) == {EVERYWHERE}
+
+
+def test_a_free_port_can_be_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", demo.free_port()))
+
+
+@pytest.mark.parametrize(
+    "path", [demo.NOTEBOOK, ROOT / "notebooks" / "01_place_an_object.ipynb"], ids=lambda p: p.stem
+)
+def test_a_notebook_with_a_teleporter_shows_one(path: Path, tmp_path: Path) -> None:
     import nbformat
     from nbclient import NotebookClient
 
@@ -35,4 +85,7 @@ def test_a_notebook_with_a_teleporter_runs(path: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     client = NotebookClient(read, timeout=60, resources={"metadata": {"path": str(tmp_path)}})
     client.execute(env=environment)
-    assert all(not cell.get("outputs") or cell.execution_count for cell in read.cells)
+    outputs: list[Any] = [output for cell in read.cells for output in cell.get("outputs", ())]
+    kinds = {kind for output in outputs for kind in output.get("data", {})}
+    assert "application/vnd.jupyter.widget-view+json" in kinds
+    assert not [output for output in outputs if output.get("name") == "stderr"]

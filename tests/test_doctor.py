@@ -1,20 +1,27 @@
-"""What is there, as the doctor sees it."""
+"""What is there, as the doctor sees it, and what it says where something is missing."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
 
 from anydoor_lab import doctor
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cwd / "hub")}
-    call = [sys.executable, "-X", "importtime", "-m", "anydoor_lab.doctor", *arguments]
+def run(cwd: Path, *arguments: str, package: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PYTHONPATH": str(package), "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(cwd / "hub"),
+    }  # fmt: skip
+    call = [sys.executable, "-m", "anydoor_lab.doctor", *arguments]
     return subprocess.run(
         call, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=120
     )
@@ -32,15 +39,45 @@ def test_it_names_what_is_there_and_what_is_blocked(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_comes_without_torch(tmp_path: Path) -> None:
-    result = run(tmp_path, "--help")
-    assert result.returncode == 0
-    assert "doctor" in result.stdout
-    assert not [
-        line for line in result.stderr.splitlines() if line.split("|")[-1].strip() == "torch"
-    ]
+def test_a_damaged_network_of_the_tiny_scale_is_named_and_ends_with_one(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    for name in ("anydoor_lab", "conf"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", checkout)
+    weights = checkout / "anydoor_lab" / "embedded" / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.write_text("version https://git-lfs.github.com/spec/v1\n")
+    shutil.rmtree(checkout / "anydoor_lab" / "embedded" / "judge_clip")
+    result = run(tmp_path, package=checkout)
+    assert result.returncode == 1
+    assert "the tiny scale cannot run" in result.stderr and "Traceback" not in result.stderr
+    assert "git-lfs pointer" in result.stderr and "judge_clip" in result.stderr
+    assert "tiny base" not in result.stderr
+
+
+def test_a_library_that_is_missing_or_too_old_blocks_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "requires", lambda name: ["torch>=99", "no-such-library>=1"])
+    rows = {row[0]: row for row in doctor.library_rows()}
+    assert rows["torch"][3:] == ("outside", "everything")
+    assert rows["no-such-library"][1:] == ("-", ">=1", "missing", "everything")
+
+
+def test_a_checkout_that_is_not_installed_is_examined_by_its_own_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed = {canonicalize_name(row[0]) for row in doctor.library_rows()}
+
+    def absent(name: str) -> list[str]:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "requires", absent)
+    rows = list(doctor.library_rows())
+    assert {canonicalize_name(row[0]) for row in rows} == installed
+    assert not [row for row in rows if row[4] == "everything"]
 
 
 def test_only_the_tiny_scale_must_be_complete() -> None:
     assert doctor.blocks_all(("tiny vae", "embedded:vae", "missing: no such part", "train"))
     assert not doctor.blocks_all(("sd21 vae", "owner/name", "missing: offline", "train"))
+    assert not doctor.blocks_all(("tiny vae", "embedded:vae", "embedded", ""))

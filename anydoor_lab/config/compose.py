@@ -6,6 +6,7 @@ callable waiting for its run-time arguments. Nothing here imports torch.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import hashlib
 import inspect
@@ -25,6 +26,8 @@ from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import conf_dir, conf_folders, named
 
 MAX_NAME = 120
+PLAIN = re.compile(r"(?!.*__)[a-zA-Z][\w.]*=[\w.-]+(,[\w.-]+)*(?<!_)", re.ASCII)
+"""An override that its part of a folder's name tells from all others."""
 UNNAMED = ("train.resume", "overwrite", "experiment")
 
 
@@ -68,11 +71,17 @@ def leaf(cfg: DictConfig, maker: str = "") -> Callable[..., Any]:
     keys = plain(cfg)
     name = keys.pop("_target_")
     target = getattr(named(name), maker) if maker else named(name)
-    unknown = unknown_keys(target, keys)
-    if unknown:
-        known = ", ".join(settings(target))
-        raise InputError(f"{name} has no setting {', '.join(sorted(unknown))}; it has {known}")
+    refuse_unknown(name, target, keys)
     return functools.partial(target, **keys)
+
+
+def refuse_unknown(name: str, target: Callable[..., Any], keys: dict[str, Any]) -> None:
+    """Raise ValueError where one of `keys` is no parameter of the target that is called `name`."""
+    unknown = sorted(unknown_keys(target, keys))
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], settings(target), 1)
+        meant = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(settings(target))}"
+        raise InputError(f"{name} has no setting {', '.join(unknown)}{meant}")
 
 
 def settings(target: Callable[..., Any]) -> list[str]:
@@ -93,16 +102,19 @@ def output_folder() -> Path:
 
 
 def run_name(overrides: Sequence[str]) -> str:
-    """A folder's name for a command's overrides: readable, safe, at most 120 characters.
+    """A folder's name for a command's overrides: plain, at most 120 characters, nothing that a
+    shell or Hydra would read as a sign of its own.
 
-    The same choices always give the same name; none gives `default`. Overrides that do not change
-    what is computed (`UNNAMED`) are left out.
+    `idx=clip seed=1` gives `idx-clip__seed-1`, a sweep's `idx=clip,vgg` gives `idx-clip+vgg`. The
+    same choices always give the same name; none gives `default`. Overrides that do not change what
+    is computed (`UNNAMED`) are left out.
     """
-    text = ",".join(sorted(o for o in overrides if o.lstrip("+").split("=")[0] not in UNNAMED))
-    safe = re.sub(r"[^\w.=,+-]+", "_", text).strip("_.") or "default"
-    if len(safe) <= MAX_NAME and safe in (text, "default"):
-        return safe
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    kept = sorted(o for o in overrides if o.lstrip("+").split("=")[0] not in UNNAMED)
+    plain_name = "__".join(o.replace("=", "-", 1).replace(",", "+") for o in kept) or "default"
+    if len(plain_name) <= MAX_NAME and all(PLAIN.fullmatch(o) for o in kept):
+        return plain_name
+    safe = re.sub(r"[^\w.+-]+", "_", plain_name, flags=re.ASCII).strip("_.")
+    digest = hashlib.sha256(",".join(kept).encode()).hexdigest()[:8]
     return f"{safe[: MAX_NAME - 9]}-{digest}"
 
 

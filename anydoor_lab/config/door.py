@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import hydra
@@ -17,16 +18,24 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from anydoor_lab.config.arguments import as_pasted
+from anydoor_lab.config.help import asks_for_help, help_text
+from anydoor_lab.config.keys import check_keys, override_sentence
+from anydoor_lab.config.streams import prepare_streams
+from anydoor_lab.config.values import check_values
 from anydoor_lab.structures.errors import AnyDoorError
 from anydoor_lab.structures.names import conf_dir
 
 REFUSED = 2
 INTERRUPTED = 130
+READER_LEFT = 141
+FULL_ERRORS = "HYDRA_FULL_ERROR"
 _WRONG_INPUT = (
     AnyDoorError,
     HydraException,
+    CompactHydraException,
     OmegaConfBaseException,
     FileNotFoundError,
     FileExistsError,
@@ -34,10 +43,11 @@ _WRONG_INPUT = (
     NotADirectoryError,
     PermissionError,
 )
+_after_failed_sweep: list[Callable[[], None]] = []
 
 
 class Refusal(CompactHydraException):
-    """A wrong input inside a sweep's job; Hydra prints its sentence without a traceback."""
+    """A wrong input inside a sweep's job; its text is the whole sentence."""
 
 
 def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[..., Any]]:
@@ -62,42 +72,80 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[.
     return decorate
 
 
+def after_failed_sweep(action: Callable[[], None]) -> None:
+    """Have something done when the sweep that begins now has ended with failed jobs.
+
+    Hydra's `on_multirun_end` is only for sweeps in which every job succeeded.
+    """
+    _after_failed_sweep[:] = [action]
+
+
 def _run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Hand the command line to Hydra and translate how it ends into an exit code."""
+    prepare_streams()
+    full_errors = os.environ.get(FULL_ERRORS) == "1"
     try:
-        folder = str(conf_dir())
-        hydra.main(version_base="1.3", config_path=folder, config_name=config_name)(_guard(task))()
+        if asks_for_help(sys.argv[1:]):
+            print(help_text(config_name, sys.argv[1:]))
+            return
+        sys.argv[1:] = as_pasted(sys.argv[1:])
+        with _raising():
+            folder, guarded = str(conf_dir()), _guard(task, config_name, full_errors)
+            hydra.main(version_base="1.3", config_path=folder, config_name=config_name)(guarded)()
     except KeyboardInterrupt:
         _end("interrupted", INTERRUPTED)
-    except SystemExit as end:
-        # Hydra ends every failure with 1; its context tells a wrong input from a fault
-        if end.code == 1 and isinstance(end.__context__, (*_WRONG_INPUT, CompactHydraException)):
-            sys.exit(REFUSED)
-        raise
-    except AnyDoorError as error:
-        if _full_errors():
+    except BrokenPipeError:  # the reader of our output has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(READER_LEFT)
+    except Exception as error:
+        for action in _after_failed_sweep:
+            action()
+        if full_errors or not _is_wrong_input(error):
             raise
-        _end(f"error: {_sentence(error)}", REFUSED)
+        _end(f"error: {_sentence(error, config_name)}", REFUSED)
 
 
-def _guard(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """The task, with wrong inputs turned into one line: at once, or in a sweep through Hydra."""
+@contextmanager
+def _raising() -> Iterator[None]:
+    """Inside, Hydra hands errors on in the place of printing them and ending the process."""
+    before = os.environ.get(FULL_ERRORS)
+    os.environ[FULL_ERRORS] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[FULL_ERRORS]
+        if before is not None:
+            os.environ[FULL_ERRORS] = before
+
+
+def _guard(
+    task: Callable[[DictConfig], Any], command: str, full_errors: bool
+) -> Callable[[DictConfig], Any]:
+    """The task behind the checks of its settings; a sweep's job says at once why it failed."""
 
     @functools.wraps(task)
     def guarded(cfg: DictConfig) -> Any:
         try:
+            check_keys(cfg, command)
+            check_values(cfg, command)
             return task(cfg)
         except Exception as error:
-            job = _job_of_a_sweep()
-            if job:  # Hydra shows the first failure only
-                print(f"error in job {job}: {_sentence(error)}", file=sys.stderr)
-            if _full_errors() or not isinstance(error, _WRONG_INPUT):
-                raise
+            job, sentence = _job_of_a_sweep(), _sentence(error, command)
             if job:
-                raise Refusal(f"error: {_sentence(error)}") from error
-            _end(f"error: {_sentence(error)}", REFUSED)
+                print(f"error in job {job}: {sentence}", file=sys.stderr)
+            if full_errors or not _is_wrong_input(error):
+                raise
+            if job:  # as text, so that it comes back whole from another process
+                raise Refusal(sentence) from error
+            _end(f"error: {sentence}", REFUSED)
 
     return guarded
+
+
+def _is_wrong_input(error: BaseException) -> bool:
+    """Whether an error is about what the user gave: also a file or folder that cannot be used."""
+    files = isinstance(error, OSError) and error.filename is not None
+    return files or isinstance(error, _WRONG_INPUT)
 
 
 def _job_of_a_sweep() -> str:
@@ -108,12 +156,14 @@ def _job_of_a_sweep() -> str:
     return f"{hydra_node.job.num} ({hydra_node.job.override_dirname})"
 
 
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _full_errors() -> bool:
-    return os.environ.get("HYDRA_FULL_ERROR") == "1"
+def _sentence(error: BaseException, command: str) -> str:
+    """What the user is told, in one line."""
+    text = override_sentence(error, command)
+    if isinstance(error, MissingMandatoryValue) and error.full_key:
+        key = error.full_key
+        text = f"{key} is not given; add {key}=... (python -m anydoor_lab.{command} --help)"
+    text = (text or str(error)).partition("Config search path:")[0]
+    return " ".join(text.split()) or type(error).__name__
 
 
 def _end(line: str, code: int) -> NoReturn:

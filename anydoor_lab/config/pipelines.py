@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.collages import chosen_collage
-from anydoor_lab.config.compose import leaf, plain
+from anydoor_lab.config.compose import plain, refuse_unknown
+from anydoor_lab.config.extractors import fresh_extractor, take_extractor
 from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.names import conf_dir, conf_folders
 
 if TYPE_CHECKING:
     from anydoor_lab.models.anydoor import AnyDoor
-    from anydoor_lab.models.idx.table import IdChoice
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
     from anydoor_lab.training.checkpoint import Checkpoint
 
@@ -41,7 +42,7 @@ def build_pipeline(cfg: DictConfig) -> AnyDoorPipeline:
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
     from anydoor_lab.models.detail import DetailExtractor
-    from anydoor_lab.models.sources import obtain
+    from anydoor_lab.models.sources import obtain, reading
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
     silence_libraries()
@@ -56,20 +57,23 @@ def build_pipeline(cfg: DictConfig) -> AnyDoorPipeline:
     model = plain(cfg.model)
     base = obtain(model["base"], ("unet", "scheduler"), "model.base")
     vae = obtain(model["vae"], (model["vae_subfolder"] or "",), "model.vae")
-    check_base(base, model["expects"])
-    unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet", torch_dtype=torch.float32)
+    full = {"torch_dtype": torch.float32}
+    with reading(f"model.base {base}"):
+        check_base(base, model["expects"])
+        unet = UNet2DConditionModel.from_pretrained(base, subfolder="unet", **full)
+        scheduler = DDIMScheduler.from_pretrained(base, subfolder="scheduler")
+    with reading(f"model.vae {vae}"):
+        autoencoder = AutoencoderKL.from_pretrained(vae, subfolder=model["vae_subfolder"], **full)
     if cfg.init == "scratch":
         if cfg.train.trained != "all":
             raise InputError("init=scratch would freeze a random encoder; add train.trained=all")
         unet = UNet2DConditionModel.from_config(unet.config)
     return AnyDoorPipeline(
         unet=unet,
-        vae=AutoencoderKL.from_pretrained(
-            vae, subfolder=cfg.model.vae_subfolder, torch_dtype=torch.float32
-        ),
+        vae=autoencoder,
         detail_extractor=DetailExtractor.copied_from(unet, cfg.model.stem_channels),
         id_extractor=fresh_extractor(cfg.idx, unet.config.cross_attention_dim),
-        scheduler=DDIMScheduler.from_pretrained(base, subfolder="scheduler"),
+        scheduler=scheduler,
         **shown_settings(cfg),
         num_inference_steps=cfg.model.num_inference_steps,
         guidance_scale=cfg.model.guidance_scale,
@@ -102,48 +106,13 @@ def adapted(pipeline: AnyDoorPipeline, cfg: DictConfig) -> AnyDoorPipeline:
     """A trained pipeline with the config's way of showing pairs and the config's ID extractor.
 
     Its projector stays where the encoder does; of a joint network it is the one trained with that
-    encoder; else it is fresh.
+    encoder; else, also around an encoder from another `source`, it is fresh.
     """
-    from anydoor_lab.pipeline.extractors import swap_extractor
-
-    pipeline.register_to_config(**shown_settings(cfg))
-    if not swap_extractor(pipeline, cfg.init, id_choice(cfg.idx)):
+    pipeline.register_to_config(**shown_settings(cfg), **chosen_sampling(cfg.model))
+    if not take_extractor(pipeline, cfg.init, cfg.idx):
         width = pipeline.unet.config.cross_attention_dim
         pipeline.register_modules(id_extractor=fresh_extractor(cfg.idx, width))
     return pipeline
-
-
-def fresh_extractor(idx: DictConfig, width: int) -> Any:
-    """The extractor of a node `idx` with a fresh projector to tokens of `width`."""
-    return leaf(idx.extractor, "from_encoder")(cross_attention_dim=width)
-
-
-def id_choice(idx: DictConfig) -> IdChoice:
-    """The ID extractor that a node `idx` asks for."""
-    from anydoor_lab.models.idx.table import IdChoice, encoder_of
-    from anydoor_lab.structures.names import named
-
-    target = idx.extractor._target_
-    encoder = encoder_of(named(target))
-    tokens = idx.extractor.get("tokens", "both")
-    return IdChoice("", target, encoder, tokens, idx.remove_background)
-
-
-def need_extractor(pipeline: AnyDoorPipeline, source: str | Path, idx: DictConfig) -> None:
-    """Give the pipeline the extractor that `idx` asks for, its weights staying as they are.
-
-    Raises:
-        ValueError: `source` was not trained with that encoder.
-    """
-    from anydoor_lab.pipeline.extractors import swap_extractor
-
-    if not swap_extractor(pipeline, source, id_choice(idx)):
-        own = type(pipeline.id_extractor).__name__
-        asked = idx.extractor._target_.split(".")[-1]
-        raise InputError(
-            f"{source} was trained with {own} and has no projector for {asked}; leave idx out, or "
-            "train with it"
-        )
 
 
 def silence_libraries() -> None:
@@ -161,8 +130,12 @@ def silence_libraries() -> None:
 
 def shown_settings(cfg: DictConfig) -> dict[str, Any]:
     """What a pipeline keeps of how pairs are shown."""
+    from anydoor_lab.structures.names import named
+
     model = cfg.model
-    own = {key: value for key, value in plain(cfg.collage).items() if key != "_target_"}
+    own = plain(cfg.collage)
+    target = own.pop("_target_")
+    refuse_unknown(target, named(target), own)
     shown = plain(cfg.conditioning) if "conditioning" in cfg else {}  # not in runs of version 0.1
     return {
         "resolution": model.resolution,
@@ -175,22 +148,36 @@ def shown_settings(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
+def chosen_sampling(model: DictConfig) -> dict[str, Any]:
+    """Steps and guidance, where a node `model` has others than its scale's file: trained weights
+    keep their own otherwise."""
+    files = [folder / "model" / f"{model.name}.yaml" for folder in (conf_dir(), *conf_folders())]
+    scale = next((OmegaConf.load(path) for path in files if path.is_file()), model)
+    names = ("num_inference_steps", "guidance_scale")
+    return {name: model[name] for name in names if model[name] != OmegaConf.select(scale, name)}
+
+
 def load_pipeline(source: str | Path) -> AnyDoorPipeline:
     """A trained pipeline from a run's folder or from a folder in diffusers' layout.
 
     Raises:
-        ValueError: the folder is neither, the run has no valid checkpoint, or the networks it
-            left frozen are not those it was trained with.
+        ValueError: the folder is neither, a file of it is missing or damaged, it names classes
+            that may not be named, the run has no valid checkpoint, or the networks it left frozen
+            are not those it was trained with.
     """
     from anydoor_lab.models.embedded import locate
     from anydoor_lab.models.joint import is_joint
+    from anydoor_lab.models.sources import reading
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+    from anydoor_lab.pipeline.saved import INDEX, check_saved
 
     folder = Path(locate(source))
     if is_joint(folder):
         return _joint_pipeline(folder)
-    if (folder / "model_index.json").is_file():
-        return AnyDoorPipeline.from_pretrained(folder)
+    if (folder / INDEX).is_file():
+        check_saved(folder)
+        with reading(folder):
+            return AnyDoorPipeline.from_pretrained(folder)
     return _run_pipeline(folder)
 
 
@@ -199,14 +186,17 @@ def _joint_pipeline(folder: Path) -> AnyDoorPipeline:
     from diffusers import AutoencoderKL
 
     from anydoor_lab.models.joint import load_extractor, part_beside
+    from anydoor_lab.models.sources import reading
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
+    from anydoor_lab.pipeline.saved import check_saved
 
+    check_saved(folder, given=("vae", "id_extractor"))
     frozen = part_beside(folder, "vae")
-    return AnyDoorPipeline.from_pretrained(
-        folder,
-        vae=AutoencoderKL.from_pretrained(frozen, torch_dtype=torch.float32),
-        id_extractor=load_extractor(folder, "dinov2"),
-    )
+    with reading(frozen):
+        vae = AutoencoderKL.from_pretrained(frozen, torch_dtype=torch.float32)
+    extractor = load_extractor(folder, "dinov2")
+    with reading(folder):
+        return AnyDoorPipeline.from_pretrained(folder, vae=vae, id_extractor=extractor)
 
 
 def _run_pipeline(folder: Path) -> AnyDoorPipeline:
@@ -268,9 +258,27 @@ def preset_cost(source: str | Path, preset: str) -> str:
 
 
 def place(pipeline: AnyDoorPipeline, device: str) -> AnyDoorPipeline:
-    """The pipeline on `device`; `auto` is a GPU where there is one."""
+    """The pipeline on `device`; `auto` is a GPU where there is one.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    return pipeline.to(present_device(device))
+
+
+def present_device(device: str) -> str:
+    """`device` by its own name: `auto` is a GPU where there is one.
+
+    Raises:
+        ValueError: there is no such device.
+    """
     import torch
 
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return pipeline.to(device)
+        return "cuda" if found else "cpu"
+    number = int(device.partition(":")[2] or 0) if device.startswith("cuda") else -1
+    if number >= found:
+        seen = f"there are {found} GPUs" if found else "torch finds no GPU here"
+        raise InputError(f"device is {device}, and {seen}; use device=cpu or device=auto")
+    return device

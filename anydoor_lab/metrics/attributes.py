@@ -17,6 +17,7 @@ from torchmetrics import Metric
 
 from anydoor_lab.data.world import Attributes
 from anydoor_lab.models.embedded import locate
+from anydoor_lab.models.sources import reading
 from anydoor_lab.structures.errors import InputError
 
 SIDE_PX = 64
@@ -141,4 +142,5 @@ class AttributeAccuracy(Metric):
 
 def attribute_accuracy(source: str) -> AttributeAccuracy:
     """The metric of a reader's folder (conf/metrics/attribute_accuracy.yaml)."""
-    return AttributeAccuracy(AttributeReader.from_pretrained(locate(source)))
+    with reading(f"the judge {source}"):
+        return AttributeAccuracy(AttributeReader.from_pretrained(locate(source)))

@@ -12,6 +12,7 @@ from anydoor_lab.metrics.judge import Preprocess, load_frozen
 from anydoor_lab.metrics.protocol import DINO_S16
 from anydoor_lab.metrics.similarity import SimilarityScore
 from anydoor_lab.models.idx.tokens import IMAGENET_MEAN, IMAGENET_STD
+from anydoor_lab.models.sources import reading
 from anydoor_lab.structures.errors import InputError
 
 MARGIN = 256 / 224
@@ -54,7 +55,8 @@ def dino_judge(
         RuntimeError: the checkpoint lacks weights.
         OSError: there is no such folder or hub name.
     """
-    config = AutoConfig.from_pretrained(source)
+    with reading(f"the judge {source}"):
+        config = AutoConfig.from_pretrained(source)
     if config.model_type == "vit":
         # the score is defined on the class token: no pooling layer
         network = load_frozen(ViTModel, source, add_pooling_layer=False)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from anydoor_lab.models.sources import reading
 from anydoor_lab.structures.checks import check_image
 from anydoor_lab.structures.errors import InputError, RunError
 
@@ -66,9 +67,10 @@ def load_frozen(kind: Any, source: str, **options: Any) -> Any:
         RuntimeError: the checkpoint lacks weights, which transformers would fill with noise.
     """
     # transformers >= 5 keeps the checkpoint's precision unless told otherwise
-    model, report = kind.from_pretrained(
-        source, dtype=torch.float32, output_loading_info=True, **options
-    )
+    with reading(f"the judge {source}"):
+        model, report = kind.from_pretrained(
+            source, dtype=torch.float32, output_loading_info=True, **options
+        )
     absent = sorted(report["missing_keys"])
     if absent:
         seen = f"{source} lacks {len(absent)} weights of {kind.__name__} (first: {absent[0]})"

@@ -42,7 +42,7 @@ def load_extractor(folder: Path, name: str) -> IdExtractor:
     """
     try:
         tensors = load_file(folder / PROJECTORS)
-    except SafetensorError as error:
+    except (OSError, SafetensorError) as error:
         raise InputError(f"{folder / PROJECTORS} is damaged ({error}); replace it") from error
     own = {
         key: tensors[f"{name}.{key}"] for key in ("weight", "bias") if f"{name}.{key}" in tensors

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from anydoor_lab.models.embedded import PREFIX, locate
-from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.errors import AnyDoorError, InputError
 
 WEIGHTS = (
     "diffusion_pytorch_model.safetensors",
@@ -19,6 +20,8 @@ WEIGHTS = (
 """Files that can hold a network's weights; the index of several files counts for all of them."""
 SHARDS = ("diffusion_pytorch_model-*-of-*.safetensors", "model-*-of-*.safetensors")
 CONFIGS = ("config.json", "scheduler_config.json")
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file begins that git-lfs has not fetched yet."""
 HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
@@ -63,8 +66,29 @@ def obtain(
     )
 
 
+@contextmanager
+def reading(what: str | Path) -> Iterator[None]:
+    """Inside, what a library raises about the files of a network becomes one sentence.
+
+    Raises:
+        ValueError: `what` cannot be read.
+    """
+    import torch
+
+    try:
+        yield
+    except (AnyDoorError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # each library has kinds of its own, some of them plain ones
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{what} cannot be read as a network ({said}); replace it, or give another folder"
+        ) from error
+
+
 def lacking(folder: Path, parts: Sequence[str] = ("",)) -> str:
-    """What a network's folder lacks, as "no unet/config.json"; empty where it is complete."""
+    """What a network's folder lacks, as "no unet/config.json", or which of its files is damaged;
+    empty where it is complete."""
     for part in parts:
         place, named = folder / part, f"{part}/" if part else ""
         if part == "scheduler":
@@ -76,7 +100,24 @@ def lacking(folder: Path, parts: Sequence[str] = ("",)) -> str:
         # torchvision's VGG-16 comes without a config of ours
         if part and not (place / CONFIGS[0]).is_file():
             return f"no {named}{CONFIGS[0]}"
+        for path in sorted(place.glob("*.safetensors")):
+            if fault := damage(path):
+                return f"{named}{path.name} {fault}"
     return ""
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a file of weights, judged by its first bytes; empty where nothing is."""
+    from safetensors import SafetensorError, safe_open
+
+    with path.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            return "is a git-lfs pointer, not the weights: run `git lfs pull` there"
+    try:
+        with safe_open(path, "pt"):
+            return ""
+    except SafetensorError as error:
+        return f"is damaged ({error})"
 
 
 def _not_a_folder(source: str) -> str:

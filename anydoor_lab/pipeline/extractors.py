@@ -21,7 +21,7 @@ def swap_extractor(pipeline: AnyDoorPipeline, source: str | Path, choice: IdChoi
         choice: the extractor asked for.
     """
     folder = Path(locate(source))
-    if choice.kind is not type(pipeline.id_extractor):
+    if not is_built_as(pipeline.id_extractor, choice):
         name = encoder_of(choice.kind)
         if not name or not is_joint(folder):
             return False
@@ -31,6 +31,15 @@ def swap_extractor(pipeline: AnyDoorPipeline, source: str | Path, choice: IdChoi
         pipeline.id_extractor.register_to_config(tokens=choice.tokens)
     pipeline.register_to_config(remove_background=choice.remove_background)
     return True
+
+
+def is_built_as(extractor: Any, choice: IdChoice) -> bool:
+    """Whether an extractor is of the class and, as far as its config tells, of the settings of
+    `choice`."""
+    if choice.kind is not type(extractor):
+        return False
+    built = dict(getattr(extractor, "config", {}))
+    return all(built[key] == value for key, value in choice.settings.items() if key in built)
 
 
 def offered(pipeline: AnyDoorPipeline) -> dict[str, IdChoice]:
@@ -49,6 +58,6 @@ def offered(pipeline: AnyDoorPipeline) -> dict[str, IdChoice]:
         fitting = {
             name: c
             for name, c in choices.items()
-            if c.kind is own and (c.tokens, c.remove_background) == shown
+            if is_built_as(pipeline.id_extractor, c) and (c.tokens, c.remove_background) == shown
         }
     return dict(sorted(fitting.items(), key=lambda item: (item[1].kind is not own, item[0])))

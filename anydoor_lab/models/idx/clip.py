@@ -18,7 +18,7 @@ from anydoor_lab.models.idx.tokens import (
     choose_tokens,
     normalise,
 )
-from anydoor_lab.models.sources import obtain
+from anydoor_lab.models.sources import obtain, reading
 
 
 class ClipExtractor(ModelMixin, ConfigMixin):
@@ -44,7 +44,8 @@ class ClipExtractor(ModelMixin, ConfigMixin):
     ) -> ClipExtractor:
         """Around a pretrained encoder (embedded, folder or hub name), with a fresh projector."""
         folder = obtain(source, setting="idx.extractor.source")
-        encoder = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32)
+        with reading(f"idx.extractor.source {source}"):
+            encoder = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32)
         with torch.device("meta"):
             extractor = cls(encoder.config.to_diff_dict(), cross_attention_dim, tokens)
         extractor.encoder = encoder

@@ -29,7 +29,7 @@ from anydoor_lab.models.idx.tokens import (
     choose_tokens,
     normalise,
 )
-from anydoor_lab.models.sources import obtain
+from anydoor_lab.models.sources import obtain, reading
 from anydoor_lab.structures.errors import InputError
 
 FAMILY: dict[str, tuple[Any, Any]] = {
@@ -106,10 +106,11 @@ class Dinov2Extractor(ModelMixin, ConfigMixin):
             ValueError: it is not there, or neither a DINOv2 nor a DINOv3.
         """
         folder = obtain(source, setting="idx.extractor.source")
-        kind = AutoConfig.from_pretrained(folder).model_type
-        if kind not in FAMILY:
-            raise InputError(f"{source} is a {kind}; expected one of {', '.join(FAMILY)}")
-        encoder = FAMILY[kind][1].from_pretrained(folder, dtype=torch.float32)
+        with reading(f"idx.extractor.source {source}"):
+            kind = AutoConfig.from_pretrained(folder).model_type
+            if kind not in FAMILY:
+                raise InputError(f"{source} is a {kind}; expected one of {', '.join(FAMILY)}")
+            encoder = FAMILY[kind][1].from_pretrained(folder, dtype=torch.float32)
         with torch.device("meta"):
             extractor = cls(encoder.config.to_diff_dict(), cross_attention_dim, tokens)
         extractor.encoder = encoder

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -25,6 +26,7 @@ class IdChoice:
         encoder: which of `model.encoders` it is built around; empty where it has its own source.
         tokens: G, P or G+P.
         remove_background: whether the object is cut out (Seg).
+        settings: what else its class is told.
     """
 
     name: str
@@ -32,6 +34,7 @@ class IdChoice:
     encoder: str
     tokens: TokenChoice
     remove_background: bool
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> type:
@@ -56,6 +59,11 @@ def _choice(name: str, content: dict[str, Any]) -> IdChoice:
         encoder=encoder[1] if encoder else "",
         tokens=extractor.get("tokens", "both"),
         remove_background=content["remove_background"],
+        settings={
+            key: value
+            for key, value in extractor.items()
+            if key not in ("_target_", "source", "tokens") and "${" not in str(value)
+        },
     )
 
 

@@ -19,7 +19,7 @@ from anydoor_lab.models.idx.tokens import (
     choose_tokens,
     normalise,
 )
-from anydoor_lab.models.sources import obtain
+from anydoor_lab.models.sources import obtain, reading
 from anydoor_lab.structures.errors import InputError
 
 _CONVOLUTIONS_PER_STAGE = (2, 2, 3, 3, 3)
@@ -61,9 +61,10 @@ def load_vgg16(source: str | Path) -> Vgg16:
         ValueError: the weights are not there, or not those of a VGG-16.
     """
     place = obtain(source, setting="idx.extractor.source")
-    if (place / "config.json").is_file() and '"Vgg16"' in (place / "config.json").read_text():
-        return Vgg16.from_pretrained(place)
-    weights = load_file(place / "model.safetensors")
+    with reading(f"idx.extractor.source {source}"):
+        if (place / "config.json").is_file() and '"Vgg16"' in (place / "config.json").read_text():
+            return Vgg16.from_pretrained(place)
+        weights = load_file(place / "model.safetensors")
     kept = {name: tensor for name, tensor in weights.items() if name.startswith("features.")}
     if not all(f"features.{index}.weight" in kept for index in _LAST_OF_STAGE):
         raise InputError(f"{source} holds no VGG-16: its features lack the 13 convolutions")
