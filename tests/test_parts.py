@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -268,3 +270,71 @@ def test_copy_and_paste_as_a_method_scores_as_the_anchor_of_that_name(lab: Lab) 
     rows = json.loads((lab.folder / "pasted" / "scores.json").read_text())["rows"]
     named = {row["run"]: row for row in rows}
     assert named["copy_paste"]["dino_each"] == named["copy-paste"]["dino_each"]
+
+
+def test_a_run_that_began_with_a_joint_network_offers_what_it_was_trained_with(lab: Lab) -> None:
+    lab.run("train", *QUICK, "train.steps=1", "eval.num_pairs=1", "hydra.run.dir=tuned")
+    code = """
+        from anydoor_lab import load_pipeline
+        from anydoor_lab.pipeline.extractors import offered
+        assert list(offered(load_pipeline("tuned"))) == ["colours"]
+    """
+    done = lab.python(code)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("command", ["generate", "export", "evaluate"])
+def test_every_command_knows_the_users_conf(lab: Lab, command: str) -> None:
+    own = os.pathsep.join([str(lab.folder), str(ROOT)])
+    call = [sys.executable, "-m", f"anydoor_lab.{command}", "--cfg", "hydra"]
+    environment = os.environ | {"PYTHONPATH": own, "ANYDOOR_PARTS": "my_lab"}
+    done = subprocess.run(call, cwd=lab.folder, capture_output=True, text=True, env=environment)
+    assert str(lab.folder / "my_lab" / "conf") in done.stdout, done.stderr[-2000:]
+
+
+BROKEN = {
+    "score that asks for what there is not": (
+        "metrics", "class Part:\n    def scores(self, pictures):\n        return pictures",
+        "Part.scores asks for pictures; it may ask for generated, references",
+    ),
+    "score of one number": (
+        "metrics", "class Part:\n    def scores(self, generated):\n        return 1.0",
+        "Part.scores gave () for",
+    ),
+    "method of arrays": (
+        "method", "class Part:\n    def __call__(self, pairs, seeds, rngs):\n"
+        "        return [pair.scene for pair in pairs]",
+        "Part gave 3 ndarray for 3 pairs",
+    ),
+    "source without a seed": (
+        "data", "class Part:\n    def __init__(self, split): ...", "takes no seed",
+    ),
+    "source without counts": (
+        "data", "class Part:\n    def __init__(self, split, seed): ...", "has no `counts`",
+    ),
+    "source of tuples": (
+        "data", "from anydoor_lab.data.source import Counts\nclass Part:\n"
+        "    def __init__(self, split, seed): self.counts = Counts(3)\n"
+        "    def __len__(self): return 3\n    def pair(self, index, rng): return (1, 2)",
+        "Part.pair gave a tuple; expected a Pair",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_part_that_breaks_its_contract_is_told_so_in_one_sentence(
+    lab: Lab, fault: str, tmp_path: Path
+) -> None:
+    group, source, says = BROKEN[fault]
+    conf = tmp_path / "broken_lab" / "conf" / group / "part.yaml"
+    conf.parent.mkdir(parents=True)
+    (tmp_path / "broken_lab" / "__init__.py").write_text(source + "\n")
+    package = "# @package metrics.part\n" if group == "metrics" else ""
+    conf.write_text(f"{package}# A broken part\n_target_: broken_lab.Part\n")
+    choice = "metrics=[part]" if group == "metrics" else f"{group}=part"
+    done = commands.command(
+        "evaluate", choice, "eval=fast", "eval.num_pairs=3", "eval.num_seeds=1", cwd=tmp_path,
+        environment={"PYTHONPATH": str(tmp_path), "ANYDOOR_PARTS": "broken_lab"},
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert says in done.stderr and "Traceback" not in done.stderr

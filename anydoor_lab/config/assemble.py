@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.compose import leaf, plain, settings
 from anydoor_lab.runs.provenance import available_memory
@@ -76,8 +76,27 @@ def build_training(cfg: DictConfig) -> Training:
 
 def build_source(cfg: DictConfig, split: Split) -> PairSource:
     """The pairs of `data` for training or for scoring; for training from a pool if one is asked."""
-    source: PairSource = leaf(cfg.data)(split=split, seed=cfg.data_seed)
+    source: PairSource = make_source(cfg.data, split, cfg.data_seed)
     return filled_pool(cfg, source) if split == "train" and cfg.get("pool") else source
+
+
+def make_source(node: DictConfig, split: Split, seed: int) -> PairSource:
+    """The source that a node `data` names.
+
+    Raises:
+        ValueError: what it names is no source of pairs.
+    """
+    from anydoor_lab.data.source import Counts
+
+    lacking = [name for name in ("split", "seed") if name not in settings(named(node._target_))]
+    if lacking:
+        raise InputError(
+            f"{node._target_} takes no {' and no '.join(lacking)}; a source takes both"
+        )
+    source: PairSource = leaf(node)(split=split, seed=seed)
+    if not isinstance(getattr(source, "counts", None), Counts):
+        raise InputError(f"{node._target_} has no `counts`; set it to a data.source.Counts")
+    return source
 
 
 def filled_pool(cfg: DictConfig, source: PairSource) -> PairSource:
@@ -207,6 +226,11 @@ def build_judges(cfg: DictConfig) -> Judges:
 
     metrics, sources = {}, dict(plain(cfg.model.judges))
     for name, node in cfg.metrics.items():
+        if not OmegaConf.is_dict(node):
+            raise InputError(
+                f"metrics.{name} is {node!r}, no metric; its file in conf/metrics must begin with "
+                "`# @package metrics.<its name>`"
+            )
         if node.get("source", "") is not None:
             metrics[str(name)] = build_metric(node, f"model.judges.{name}")
     protocol = ScoreProtocol(

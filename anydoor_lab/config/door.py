@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+import anydoor_lab.config.compose  # noqa: F401  Hydra finds the user's own conf by it
 from anydoor_lab.config.arguments import as_pasted
 from anydoor_lab.config.help import asks_for_help, help_text
 from anydoor_lab.config.keys import check_keys, override_sentence

@@ -15,11 +15,24 @@ if TYPE_CHECKING:
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
 MAKER = "from_encoder"
+NEEDED = ("projector", "features", "save_pretrained", "register_to_config", "device")
+"""What an ID extractor has."""
 
 
 def fresh_extractor(idx: DictConfig, width: int) -> Any:
-    """The extractor of a node `idx` with a fresh projector to tokens of `width`."""
-    return leaf(idx.extractor, MAKER)(cross_attention_dim=width)
+    """The extractor of a node `idx` with a fresh projector to tokens of `width`.
+
+    Raises:
+        ValueError: what it names is no ID extractor.
+    """
+    extractor = leaf(idx.extractor, MAKER)(cross_attention_dim=width)
+    lacking = [name for name in NEEDED if not hasattr(extractor, name)]
+    if lacking:
+        raise InputError(
+            f"{idx.extractor._target_} has no {', '.join(lacking)}; an ID extractor is a diffusers "
+            "ModelMixin and ConfigMixin with projector and features"
+        )
+    return extractor
 
 
 def id_choice(idx: DictConfig) -> IdChoice:

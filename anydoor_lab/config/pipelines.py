@@ -219,6 +219,8 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
     trained = {f"model.{n}": p for n, p in model.named_parameters() if p.requires_grad}
     load_named(trained, checkpoint.tensors["ema"], str(checkpoint.path))
     check_tensors(f"checkpoint {checkpoint.path}", trained.items())
+    # what it began with may have projectors of other extractors; these weights have not
+    pipeline.register_to_config(_name_or_path=str(folder))
     return pipeline
 
 

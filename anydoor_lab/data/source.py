@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from anydoor_lab.structures.errors import InputTypeError
 from anydoor_lab.structures.pair import Pair
 
 Split = Literal["train", "held_out"]
@@ -54,3 +55,17 @@ class PairSource(Protocol):
 def note_of(source: PairSource) -> str:
     """Why the held-out pairs of a source are not held out, as a sentence; else empty."""
     return str(getattr(source, "note", ""))
+
+
+def pair_of(source: PairSource, index: int, rng: np.random.Generator) -> Pair:
+    """As `source.pair`, which may be anybody's.
+
+    Raises:
+        UnusablePair: this entry cannot be used with these draws.
+        TypeError: it gave something else than a `Pair`.
+    """
+    pair = source.pair(index, rng)
+    if not isinstance(pair, Pair):
+        kind = type(source).__name__
+        raise InputTypeError(f"{kind}.pair gave a {type(pair).__name__}; expected a Pair")
+    return pair

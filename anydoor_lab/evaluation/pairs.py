@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from anydoor_lab.data.source import MAX_TRIES, PairSource, reasons
+from anydoor_lab.data.source import MAX_TRIES, PairSource, pair_of, reasons
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.metrics.protocol import ScoreProtocol
 from anydoor_lab.structures.boxes import Box
@@ -39,7 +39,7 @@ def held_out_pairs(
         if enough or (not moving and index >= len(source)):
             break
         try:
-            pair = source.pair(index % len(source), rng_for(settings.seed, index, "held out"))
+            pair = pair_of(source, index % len(source), rng_for(settings.seed, index, "held out"))
         except UnusablePair as error:
             rejected[error.reason] += 1
             if not moving and not stills and index + 1 >= MAX_TRIES:

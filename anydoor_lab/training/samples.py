@@ -12,7 +12,7 @@ import numpy as np
 
 from anydoor_lab.conditioning.conditioner import Conditioner
 from anydoor_lab.conditioning.official import OfficialConditioner
-from anydoor_lab.data.source import MAX_TRIES, PairSource, reasons
+from anydoor_lab.data.source import MAX_TRIES, PairSource, pair_of, reasons
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.structures.pair import Pair
@@ -68,7 +68,7 @@ class PairStream:
         for attempt in range(MAX_TRIES):
             rng = rng_for(self.seed, index, f"pair.{attempt}")
             try:
-                pair = self.source.pair(self._entry(index, attempt), rng)
+                pair = pair_of(self.source, self._entry(index, attempt), rng)
                 return pair.as_still() if rng.random() < self.still_share else pair
             except UnusablePair as error:
                 self.rejected[error.reason] += 1
