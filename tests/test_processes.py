@@ -119,8 +119,8 @@ def alive(process: int) -> bool:
 
 
 def test_a_sweep_of_the_joblib_launcher_trains_and_compares(tmp_path: Path) -> None:
-    sweep = ["-m", "idx=clip,dinov2", "hydra/launcher=joblib", f"hydra.sweep.dir={tmp_path / 's'}"]
-    call = [sys.executable, "-m", "anydoor_lab.train", *DEFAULT, *sweep]
+    sweep = ["idx=clip,dinov2", "hydra/launcher=joblib", f"hydra.sweep.dir={tmp_path / 's'}"]
+    call = [sys.executable, "-m", "anydoor_lab.train", "-m", *DEFAULT, *sweep]
     done = subprocess.run(
         call, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
     )

@@ -84,9 +84,8 @@ class Judges:
         where the reader knows all their names."""
         readers = {name: m for name, m in self.metrics.items() if "attributes" in asks_for(m)}
         unread = {name: m for name, m in self.metrics.items() if name not in readers}
-        names = getattr(source, "names", None)
-        if names is None:
+        if not hasattr(source, "attributes_of"):
             return replace(self, metrics=unread, truth=None)
-        known = {name: m for name, m in readers.items() if m.reads(names)}
+        known = {name: m for name, m in readers.items() if m.reads(source.names)}
         metrics = {name: m for name, m in self.metrics.items() if name in known or name in unread}
         return replace(self, metrics=metrics, truth=source.attributes_of)
