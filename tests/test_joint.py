@@ -17,7 +17,8 @@ from torch import nn
 
 from anydoor_lab.config.assemble import build_judges
 from anydoor_lab.config.compose import compose_config, leaf
-from anydoor_lab.config.pipelines import load_pipeline, need_extractor, preset_cost
+from anydoor_lab.config.extractors import need_extractor
+from anydoor_lab.config.pipelines import load_pipeline, preset_cost
 from anydoor_lab.data.cache import PairPool
 from anydoor_lab.data.world import World
 from anydoor_lab.evaluation.anchors import anchor_scenes

@@ -68,5 +68,5 @@ def test_a_door_of_the_installed_wheel_answers_in_another_folder(
 ) -> None:
     done = call("-m", "anydoor_lab.train", "--help", cwd=tmp_path, PYTHONPATH=str(site))
     assert done.returncode == 0, done.stderr
-    assert "== Configuration groups ==" in done.stdout
-    assert "model: " in done.stdout
+    assert "Choices, each given as group=name:" in done.stdout
+    assert "  model       sd21, tiny" in done.stdout

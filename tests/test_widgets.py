@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from accelerate import Accelerator
 from PIL import Image
 
 from anydoor_lab import load_pipeline
@@ -26,7 +27,7 @@ from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker, Teleporter
 from anydoor_lab.widgets.object_cutter.segmenters import Sam
 from anydoor_lab.widgets.teleporter.variants import Variants
-from small import RandomSamples, small_objective
+from small import RandomSamples, small_objective, small_pipeline
 from test_picture_files import swapped_profile
 
 if TYPE_CHECKING:
@@ -400,3 +401,16 @@ def test_who_follows_the_strokes_finds_the_mask_that_came_with_them() -> None:
     drawn = RegionPicker(SCENE, [5, 5, 20, 30])._region
     picker.set_state({"strokes": 1, "_region": drawn})
     assert seen == [Box(5, 20, 5, 30)]
+
+
+def test_a_live_run_makes_the_folder_it_writes_to(networks: Path, tmp_path: Path) -> None:
+    from anydoor_lab.training.batches import FitSettings
+    from anydoor_lab.training.fit import start
+
+    settings = FitSettings(steps=2, batch_size=2, log_every=1)
+    live = LiveRun(tmp_path / "new" / "run", every=0)
+    state = start(small_objective(small_pipeline(networks).model), settings, Accelerator(cpu=True))
+    live.train(state, RandomSamples(), settings)
+    live.wait()
+    assert live.message == ""
+    assert (tmp_path / "new" / "run" / "metrics.jsonl").read_text().count("\n") == 2

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -48,6 +49,9 @@ class Training:
         objective: what is made small, on the accelerator's device.
         settings: how the loop goes.
         accelerator: devices, processes, precision.
+        bench: makes what it is scored by.
+        track: makes what takes its numbers and pictures, told what the run is.
+        sample_every: steps between pictures.
     """
 
     pipeline: AnyDoorPipeline
@@ -55,6 +59,9 @@ class Training:
     objective: DiffusionLoss
     settings: FitSettings
     accelerator: Accelerator
+    bench: Callable[[], Bench]
+    track: Callable[[RunFacts], Tracker]
+    sample_every: int
 
 
 def build_training(cfg: DictConfig) -> Training:
@@ -69,7 +76,16 @@ def build_training(cfg: DictConfig) -> Training:
     pipeline = build_pipeline(cfg)
     samples = build_samples(cfg, pipeline)
     objective = build_objective(cfg, pipeline).to(accelerator.device)
-    training = Training(pipeline, samples, objective, settings, accelerator)
+    training = Training(
+        pipeline,
+        samples,
+        objective,
+        settings,
+        accelerator,
+        bench=partial(build_bench, cfg),
+        track=leaf(cfg.logger),
+        sample_every=cfg.train.sample_every,
+    )
     accelerator.print(memory_plan(training, cfg.train.precision != "fp32", cfg.model.resolution))
     return training
 
@@ -280,9 +296,3 @@ def build_method(node: DictConfig, pipeline: AnyDoorPipeline | None = None) -> G
 def needs_pipeline(node: DictConfig) -> bool:
     """Whether a node `method` names a method that places with a trained pipeline."""
     return "pipeline" in settings(named(node._target_))
-
-
-def build_tracker(cfg: DictConfig, facts: RunFacts) -> Tracker:
-    """Where numbers and pictures go."""
-    tracker: Tracker = leaf(cfg.logger)(facts)
-    return tracker

@@ -14,15 +14,17 @@ from anydoor_lab.structures.files import read_small, sealed, unsealed, write_who
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Add one line, of a `step` and more, and bring it to the disk.
+    """Add one line, of a `step` and more, and bring it to the disk; creates file and folder.
 
     Raises:
         FileError: it cannot be written.
     """
-    with writing(path), path.open("a") as file:
-        file.write(json.dumps(sealed(record)) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            file.write(json.dumps(sealed(record)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

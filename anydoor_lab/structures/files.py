@@ -60,22 +60,21 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
 
 
 def check_writable(path: str | Path) -> None:
-    """Find out before the work whether `write_whole` can write here; creates the folder.
+    """Find out before the work whether `write_whole` can write here; leaves nothing behind.
 
     Raises:
         ValueError: the folder cannot be created or written to, or a folder, pipe or device stands
             at the path.
     """
     path = Path(path)
+    standing = next(folder for folder in path.absolute().parents if folder.exists())
+    trial = _beside(standing / path.name)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _beside(path).touch()
-        _beside(path).unlink()
+        trial.touch()
+        trial.unlink()
         mode = path.stat().st_mode
     except FileNotFoundError:
-        if path.parent.is_dir():
-            return
-        raise InputError(f"{path.parent} cannot be created; choose another folder") from None
+        return
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); choose another") from error
     if not stat.S_ISREG(mode):
