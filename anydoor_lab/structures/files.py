@@ -72,9 +72,7 @@ def check_writable(path: str | Path) -> None:
     try:
         trial.touch()
         trial.unlink()
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return
+        mode = path.stat().st_mode if path.exists() else stat.S_IFREG
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); choose another") from error
     if not stat.S_ISREG(mode):
