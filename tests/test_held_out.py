@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,12 +113,12 @@ def test_pictures_that_are_held_out_are_called_so(
 
 
 def test_a_set_without_one_usable_entry_is_refused_at_once_with_the_reasons() -> None:
-    source, began = Spoilt(100_000), time.perf_counter()
+    source = Spoilt(100_000)
     with pytest.raises(ValueError, match=r"none of 50 .*\(33 unreadable picture, 17 empty mask\)"):
         held_out_pairs(source, EvalSettings())
     with pytest.raises(RuntimeError, match=r"50 entries in a row .* unreadable picture"):
         PairStream(source, None)[0]  # type: ignore[arg-type]
-    assert source.asked == 100 and time.perf_counter() - began < 5
+    assert source.asked == 100
 
 
 def test_entries_passed_over_while_scoring_are_counted_by_reason() -> None:
