@@ -36,6 +36,7 @@ def main(cfg: DictConfig) -> None:
     check_output(cfg, outputs, scene)
     say_what_is_done(pair, cfg)
 
+    from anydoor_lab.conditioning.edit import planned_edit
     from anydoor_lab.config import pipelines
     from anydoor_lab.config.collages import asked_collage
     from anydoor_lab.config.extractors import need_extractor
@@ -51,6 +52,8 @@ def main(cfg: DictConfig) -> None:
         pipeline.load_lora_weights(cfg.lora)
     pipeline = pipelines.place(pipeline, cfg.device)
     print(f"device   {pipeline.device.type}", flush=True)
+    edit = planned_edit(pair.scene_mask, pipeline.conditioner().placement(pair), cfg.blend)
+    print(f"writes   {edit}" + (f"\nwarning  {edit.warning}" if edit.warning else ""), flush=True)
     names = ("num_proposals", "num_inference_steps", "guidance_scale", "seed", "blend", "preset")
     placed = pipeline(
         pair.reference,

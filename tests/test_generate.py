@@ -142,3 +142,17 @@ def test_weights_that_are_no_numbers_place_no_picture(place: Path) -> None:
     with pytest.raises(InputError, match="the id_extractor has weights that are not finite"):
         run(BOX, f"run={broken}", "out=placed.png")
     assert not Path("placed.png").exists()
+
+
+def test_what_will_be_written_is_said_with_a_better_setting(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = np.zeros((90, 120), np.uint8)
+    two[10:30, 10:30] = two[60:80, 90:110] = 255
+    Image.fromarray(two).save("two.png")
+    run("mask=two.png", "out=placed.png")
+    said = capsys.readouterr().out
+    assert "of the scene will be written" in said
+    assert "warning  the mask has 2 parts" in said and "blend=mask writes the parts alone" in said
+    run(BOX, "out=boxed.png")
+    assert "warning" not in capsys.readouterr().out

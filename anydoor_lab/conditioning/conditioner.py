@@ -109,7 +109,7 @@ class Conditioner:
                 where the outline is too thin to show at R).
         """
         reference, mask = self._object(pair)
-        placement = self._placement(pair)
+        placement = self.placement(pair)
         outline = None if shape == "box" else pair.scene_mask[placement.crop.slices]
         return self._assembled(pair, placement, reference, mask, outline, rng)
 
@@ -121,12 +121,13 @@ class Conditioner:
         as_box = bool(rng.random() < self.box_probability)
         if as_box and self.box_slack:
             pair = replace(pair, scene_mask=roomy_box(pair.scene_mask, self.box_slack, rng))
-        placement = self._placement(pair)
+        placement = self.placement(pair)
         inside = pair.scene_mask[placement.crop.slices]
         outline = None if as_box else perturb_within_box(inside, rng)
         return self._assembled(pair, placement, reference, mask, outline, rng)
 
-    def _placement(self, pair: Pair) -> Placement:
+    def placement(self, pair: Pair) -> Placement:
+        """Which part of the scene the model is shown and where the object goes in it."""
         return place(pair.scene_mask, self.resolution, self.grow, self.zoom)
 
     def _object(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:

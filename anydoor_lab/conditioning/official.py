@@ -51,6 +51,10 @@ class OfficialConditioner:
     id_margin: float = 1.2
     collage: Collage | None = None
 
+    def placement(self, pair: Pair) -> Placement:
+        """As `Conditioner.placement`, by the released code's rule."""
+        return official_placement(pair, self.resolution, self.grow, self.zoom)
+
     def condition(self, pair: Pair, rng: np.random.Generator, shape: Shape = "box") -> Conditioning:
         """What the model is shown; as `Conditioner.condition`.
 
@@ -59,7 +63,7 @@ class OfficialConditioner:
                 the released code fails or writes nothing.
         """
         id_image, mask = reference_square(pair, self.id_size, self.id_margin)
-        place = official_placement(pair, self.resolution, self.grow, self.zoom)
+        place = self.placement(pair)
         crop, box = pair.scene[place.crop.slices], place.region
         box = box.moved(-place.crop.y1, -place.crop.x1)
         detail_map = (
