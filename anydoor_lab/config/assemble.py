@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from anydoor_lab.training.batches import FitSettings
     from anydoor_lab.training.samples import PairStream
 
-PATIENCE_MINUTES = 60
+PATIENCE = timedelta(minutes=60)
 """A process that waits longer than this for another one ends with a sentence."""
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -200,22 +200,24 @@ def build_accelerator(precision: str) -> Accelerator:
         raise InputError("train.precision=fp16 needs a GPU; use fp32 or bf16 on this machine")
     AcceleratorState._reset_state()  # a sweep's jobs may differ in precision
     # processes wait for each other while one draws a pool or writes a checkpoint
-    patience = InitProcessGroupKwargs(timeout=timedelta(minutes=PATIENCE_MINUTES))
-    # several processes without a GPU find each other only when told that they are on CPUs
-    on_cpus = "RANK" in os.environ and not torch.cuda.is_available()
+    patience = InitProcessGroupKwargs(timeout=PATIENCE)
     return Accelerator(
-        cpu=on_cpus, mixed_precision=PRECISIONS[precision], kwargs_handlers=[patience]
+        cpu=on_cpus(), mixed_precision=PRECISIONS[precision], kwargs_handlers=[patience]
     )
+
+
+def on_cpus() -> bool:
+    """Whether a launcher's processes have no GPU: then they find each other only when told so."""
+    import torch
+
+    return "RANK" in os.environ and not torch.cuda.is_available()
 
 
 def start_processes() -> bool:
     """Join the processes that a launcher started; whether this is the first of them."""
-    import torch
     from accelerate import PartialState
 
-    patience = timedelta(minutes=PATIENCE_MINUTES)
-    on_cpus = "RANK" in os.environ and not torch.cuda.is_available()
-    return PartialState(cpu=on_cpus, timeout=patience).is_main_process
+    return PartialState(cpu=on_cpus(), timeout=PATIENCE).is_main_process
 
 
 def memory_plan(training: Training, half: bool, resolution: int) -> str:
