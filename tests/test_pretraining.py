@@ -24,7 +24,7 @@ from transformers import (
 
 from anydoor_lab.config.compose import leaf
 from anydoor_lab.data.things import Things
-from anydoor_lab.data.world import World
+from anydoor_lab.data.world import Attributes, World
 from anydoor_lab.metrics.attributes import AttributeAccuracy, AttributeReader
 from anydoor_lab.models.embedded import embedded_folder
 from anydoor_lab.models.idx.vgg import Vgg16

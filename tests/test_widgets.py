@@ -21,7 +21,6 @@ from anydoor_lab.data.world import World
 from anydoor_lab.models.idx.table import id_choices
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import read_facts
-
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker, Teleporter
