@@ -19,6 +19,7 @@ RUNS_OWN = ("model", "data", "data_seed", "eval", "metrics")
 def main(cfg: DictConfig) -> None:
     """Score a run's weights, or the embedded network's, on held-out pairs of `data`."""
     from anydoor_lab.config import assemble, pipelines
+    from anydoor_lab.config.accelerator import start_processes
     from anydoor_lab.config.values import check_values
     from anydoor_lab.runs.folder import SCORES
     from anydoor_lab.training.processes import told_of_the_lost
@@ -30,7 +31,7 @@ def main(cfg: DictConfig) -> None:
     chosen = as_the_run(cfg, list(HydraConfig.get().overrides.task))
     check_values(chosen, "evaluate")
     pipelines.silence_libraries()
-    leading = assemble.start_processes()
+    leading = start_processes()
     pipeline = None
     if assemble.needs_pipeline(cfg.method):
         source = cfg.run or pipelines.EMBEDDED

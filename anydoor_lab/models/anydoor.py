@@ -99,7 +99,7 @@ class AnyDoor(nn.Module):
     def latents(self, target: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Scaled latents (B, 4, h, w) of `target` (B, 3, R, R) in [-1, 1]; no gradient."""
         with torch.no_grad():
-            return encode_image(self.vae, target, noise, self.latents_side)
+            return encode_image(self.vae, target.to(self.vae.dtype), noise, self.latents_side)
 
     def latent_shape(self, target: torch.Tensor) -> tuple[int, ...]:
         """(C, h, w) of the latents of `target` (B, 3, R, R)."""
@@ -119,7 +119,7 @@ class AnyDoor(nn.Module):
         """ID tokens (B, N, D) of `id_image` (B, 3, S, S); gradient only in the projector."""
         bring(self.id_extractor)
         with torch.no_grad():
-            features = self.id_extractor.features(id_image)
+            features = self.id_extractor.features(id_image.to(self.unet.dtype))
         return self.id_extractor.projector(features)
 
     def projections(self, tokens: torch.Tensor) -> TokenProjections:
@@ -143,7 +143,7 @@ class AnyDoor(nn.Module):
                 raise InputError(f"the {name} needs {', '.join(missing)}; there are only {there}")
             bring(branch)
             pictures = torch.cat([inputs[one] for one in branch.inputs], dim=1)
-            hints[name] = branch.embed_hint(pictures)
+            hints[name] = branch.embed_hint(pictures.to(branch.dtype))
         return hints
 
     def details(
