@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> None:
     say_what_is_done(pair, cfg)
 
     from anydoor_lab.conditioning.edit import planned_edit
-    from anydoor_lab.config import pipelines
+    from anydoor_lab.config import devices, pipelines
     from anydoor_lab.config.collages import asked_collage
     from anydoor_lab.config.extractors import need_extractor
     from anydoor_lab.diffusion.presets import PRESETS
@@ -50,8 +50,7 @@ def main(cfg: DictConfig) -> None:
         need_extractor(pipeline, source, cfg.idx)
     if cfg.lora:
         pipeline.load_lora_weights(cfg.lora)
-    pipeline = pipelines.place(pipeline, cfg.device)
-    print(f"device   {pipeline.device.type}", flush=True)
+    pipeline = devices.place_as(pipeline, cfg, cfg.num_proposals)
     edit = planned_edit(
         pair.scene_mask, pipeline.conditioner().placement(pair), cfg.blend, pair.reference_mask
     )

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from anydoor_lab.config.accelerator import build_accelerator
 from anydoor_lab.config.compose import leaf, plain, settings
+from anydoor_lab.config.devices import build_accelerator
 from anydoor_lab.runs.provenance import available_memory
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import named

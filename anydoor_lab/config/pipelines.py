@@ -258,30 +258,3 @@ def preset_cost(source: str | Path, preset: str) -> str:
     names = {"clip": "CLIP score", "dino": "DINO score", "attribute_accuracy": "attribute accuracy"}
     scores = [f"{said} {rows[-1][n]:.1f} -> {measured[n]:.1f}" for n, said in names.items()]
     return f"measured ({bench['scale']}, {bench['n']} pairs): {', '.join(scores)}"
-
-
-def place(pipeline: AnyDoorPipeline, device: str) -> AnyDoorPipeline:
-    """The pipeline on `device`; `auto` is a GPU where there is one.
-
-    Raises:
-        ValueError: there is no such device.
-    """
-    return pipeline.to(present_device(device))
-
-
-def present_device(device: str) -> str:
-    """`device` by its own name: `auto` is a GPU where there is one.
-
-    Raises:
-        ValueError: there is no such device.
-    """
-    import torch
-
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        return "cuda" if found else "cpu"
-    number = int(device.partition(":")[2] or 0) if device.startswith("cuda") else -1
-    if number >= found:
-        seen = f"there are {found} GPUs" if found else "torch finds no GPU here"
-        raise InputError(f"device is {device}, and {seen}; use device=cpu or device=auto")
-    return device

@@ -34,6 +34,8 @@ CHOICES: dict[str, Mapping[str, tuple[str, ...]]] = {
         "preset": PRESETS,
         "shape": ("box", "mask"),
         "blend": ("box", "mask", "crop"),
+        "dtype": ("auto", *PRECISIONS),
+        "offload": ("auto", "none", "model", "sequential"),
     },
     "convert": {"layout": ("diffusers", "official")},
     "export": {"layout": ("pipeline", "lora"), "precision": ("fp16", "fp32")},

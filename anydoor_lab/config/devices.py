@@ -1,4 +1,4 @@
-"""Devices, processes and precision of a training."""
+"""Devices, processes and precision."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from omegaconf import DictConfig
+
 from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.errors import InputError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+    from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
 PATIENCE = timedelta(minutes=60)
 """A process that waits longer than this for another one ends with a sentence."""
@@ -51,3 +55,50 @@ def start_processes() -> bool:
     from accelerate import PartialState
 
     return PartialState(cpu=on_cpus(), timeout=PATIENCE).is_main_process
+
+
+def place(pipeline: AnyDoorPipeline, device: str) -> AnyDoorPipeline:
+    """The pipeline on `device`; `auto` is a GPU where there is one.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    return pipeline.to(present_device(device))
+
+
+def place_as(pipeline: AnyDoorPipeline, cfg: DictConfig, num_images: int = 1) -> AnyDoorPipeline:
+    """The pipeline on the device, in the precision and with the offloading of a command's `device`,
+    `dtype`, `offload` and `vae_tiling`; prints how.
+
+    Raises:
+        ValueError: there is no such device, or the choices do not go together.
+    """
+    import torch
+
+    from anydoor_lab.pipeline.memory import bring, memory_plan
+    from anydoor_lab.runs.provenance import available_memory
+
+    device = present_device(cfg.device)
+    free = torch.cuda.mem_get_info(device)[0] if device != "cpu" else available_memory()
+    asked = (cfg.dtype, cfg.offload, cfg.vae_tiling)
+    plan = memory_plan(pipeline, device, free, *asked, num_images)
+    print(f"device   {device}\nmemory   {plan}", flush=True)
+    return bring(pipeline, plan)
+
+
+def present_device(device: str) -> str:
+    """`device` by its own name: `auto` is a GPU where there is one.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    import torch
+
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if found else "cpu"
+    number = int(device.partition(":")[2] or 0) if device.startswith("cuda") else -1
+    if number >= found:
+        seen = f"there are {found} GPUs" if found else "torch finds no GPU here"
+        raise InputError(f"device is {device}, and {seen}; use device=cpu or device=auto")
+    return device
