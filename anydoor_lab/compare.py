@@ -162,8 +162,13 @@ class Ending:
         return False
 
     def _report(self) -> None:
+        from anydoor_lab.report.experiment import write_experiment
+
         try:
-            compare(self.sweep)
+            if self.experiment:
+                write_experiment(self.sweep, self.experiment)
+            else:
+                compare(self.sweep)
         except ValueError as error:
             print(f"no comparison: {error}", file=sys.stderr)
 

@@ -1,0 +1,253 @@
+"""An experiment of the paper, from its sweep's folder: rows, table, figure, order of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from anydoor_lab.metrics.interval import student_interval
+from anydoor_lab.metrics.ranks import rank_agreement
+from anydoor_lab.report.caption import Caption
+from anydoor_lab.report.figures import compare_runs, save
+from anydoor_lab.report.printed import read_paper
+from anydoor_lab.report.scores import COLUMNS
+from anydoor_lab.report.tables import Column, Table
+from anydoor_lab.runs.folder import SCORES, read_facts, read_scores
+from anydoor_lab.runs.settings import read_config
+from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.files import write_whole
+from anydoor_lab.structures.names import conf_dir
+from anydoor_lab.structures.rng import rng_for
+
+ROWS = "rows.csv"
+ROW_COLUMNS = ("variant", "metric", "value", "low", "high", "n", "protocol", "seed", "scale",
+               "data", "commit", "config")  # fmt: skip
+SHOWN = ("clip", "dino", "attribute_accuracy", "attribute_accuracy_letter", "background_psnr",
+         "diversity")  # fmt: skip
+"""The metrics of an experiment's table, where its runs have them."""
+REPEATED = ("seed", "data")
+"""What is swept to repeat a variant, not to make another one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """A finished run of an experiment."""
+
+    variant: str
+    data: str
+    seed: int
+    config: str
+    scores: Mapping[str, Any]
+
+    @property
+    def row(self) -> Mapping[str, Any]:
+        """The scores of the trained model."""
+        row: Mapping[str, Any] = self.scores["rows"][self.scores["model_row"]]
+        return row
+
+    @property
+    def anchors(self) -> list[Mapping[str, Any]]:
+        """The rows that frame them."""
+        return [row for row in self.scores["rows"] if row.get("anchor")]
+
+    def long_row(self, variant: str, row: Mapping[str, Any], metric: str, seed: Any) -> list[Any]:
+        """One number as `ROW_COLUMNS`."""
+        ends = [row.get(f"{metric}_{end}") for end in ("low", "high")]
+        known = [self.scores[key] for key in ("protocol", "scale", "commit")]
+        protocol, scale, commit = known
+        number = [variant, metric, row[metric], *ends, row["n"], protocol, seed, scale]
+        return [*number, self.data, commit, self.config]
+
+
+def read_sweep(sweep: Path, experiment: str) -> list[Scored]:
+    """The finished runs of a sweep, in the order of the experiment's own choices.
+
+    Raises:
+        ValueError: there is none, or they were not scored alike.
+    """
+    folders = [path.parent for path in sorted(sweep.glob(f"*/{SCORES}"))]
+    if not folders:
+        raise InputError(f"{sweep} holds no finished run; give a sweep's folder")
+    asked = [dict(o.split("=", 1) for o in read_facts(f).get("overrides", [])) for f in folders]
+    choices = swept_choices(experiment)
+    differ = {key for one in asked for key in one if len({str(o.get(key)) for o in asked}) > 1}
+    keys = [*choices, *sorted(differ - set(choices) - {"experiment"})]
+    keys = [key for key in keys if key not in REPEATED]
+    runs = [_scored(f, o, keys) for f, o in zip(folders, asked, strict=True)]
+    for part in ("protocol", "scale"):
+        found = sorted({str(run.scores[part]) for run in runs})
+        if len(found) > 1:
+            raise InputError(f"the runs in {sweep} differ in {part}: {', '.join(found)}")
+    first = next((key for key in choices if key not in REPEATED), "")
+    order = [f"{first}={choice}" for choice in choices.get(first, [])]
+    return sorted(runs, key=lambda run: (run.data, _place(run.variant, order), run.seed))
+
+
+def swept_choices(experiment: str) -> dict[str, list[str]]:
+    """What conf/experiment/<id>.yaml sweeps over, in its order."""
+    path = conf_dir() / "experiment" / f"{experiment}.yaml"
+    if not path.is_file():
+        return {}
+    params = yaml.safe_load(path.read_text("utf-8"))["hydra"]["sweeper"]["params"]
+    return {key: [v.strip() for v in str(values).split(",")] for key, values in params.items()}
+
+
+def _scored(folder: Path, asked: Mapping[str, str], keys: Iterable[str]) -> Scored:
+    config, facts = read_config(folder), read_facts(folder)
+    variant = " ".join(f"{key}={asked[key]}" for key in keys if key in asked)
+    data = asked.get("data") or str(config["data"]["_target_"]).split(".")[-1].lower()
+    seed, known = int(config["seed"]), str(facts.get("config_hash", ""))
+    return Scored(variant or folder.name, data, seed, known, read_scores(folder))
+
+
+def _place(variant: str, order: Sequence[str]) -> tuple[int, str]:
+    first = variant.split(" ")[0]
+    return (order.index(first) if first in order else len(order), variant)
+
+
+def long_rows(runs: Sequence[Scored]) -> pd.DataFrame:
+    """Every number of every run, and once for each data set what frames them, as `ROW_COLUMNS`."""
+    rows = []
+    for run in runs:
+        rows += [run.long_row(run.variant, run.row, m, run.seed) for m in metrics_of(run.row)]
+    for run in {run.data: run for run in runs}.values():
+        for row in run.anchors:
+            rows += [run.long_row(row["run"], row, m, None) for m in metrics_of(row)]
+    return pd.DataFrame(rows, columns=list(ROW_COLUMNS)).astype({"seed": "Int64"})
+
+
+def metrics_of(row: Mapping[str, Any]) -> list[str]:
+    """The names of a row's numbers that have an interval."""
+    return [key for key in row if f"{key}_low" in row and row[key] is not None]
+
+
+def mean_row(runs: Sequence[Scored]) -> dict[str, Any]:
+    """One variant's means over its seeds, with Student's interval over the seeds; of a single
+    seed its own interval, over the pairs."""
+    row: dict[str, Any] = {"variant": runs[0].variant, "seeds": len(runs)}
+    for metric in SHOWN:
+        values = [run.row[metric] for run in runs if run.row.get(metric) is not None]
+        if len(values) == 1:
+            row |= {key: runs[0].row.get(key) for key in (metric, *_ends(metric))}
+        elif values:
+            found = student_interval(np.array(values))
+            row |= dict(zip((metric, *_ends(metric)), (found.mean, found.low, found.high),
+                            strict=True))  # fmt: skip
+    return row
+
+
+def _ends(metric: str) -> tuple[str, str]:
+    return f"{metric}_low", f"{metric}_high"
+
+
+def agreement_rows(runs: Sequence[Scored], paper: pd.DataFrame) -> list[dict[str, Any]]:
+    """Kendall's tau with the printed numbers, for each data set and metric that both have."""
+    rows = []
+    for data in sorted({run.data for run in runs}):
+        for metric, printed in paper.groupby("metric", sort=False):
+            known = dict(zip(printed["variant"], printed["value"], strict=True))
+            singles = _singles([r for r in runs if r.data == data and r.variant in known], metric)
+            if len(singles) < 2:
+                continue
+            values = [known[variant] for variant in singles]
+            rng = rng_for(0, 0, f"rank agreement {data} {metric}")
+            found = rank_agreement(values, list(singles.values()), rng)
+            tau = {"tau": found.mean, "low": found.low, "high": found.high}
+            rows.append({"data": data, "metric": metric, **tau, "variants": found.n})
+    return rows
+
+
+def _singles(runs: Sequence[Scored], metric: str) -> dict[str, np.ndarray]:
+    """(S, P) single scores of each variant; of a metric that some pairs lack, its mean alone."""
+    singles: dict[str, list[Any]] = {}
+    whole = all(f"{metric}_each" in run.row for run in runs)
+    for run in runs:
+        if run.row.get(metric) is not None:
+            each = run.row[f"{metric}_each"] if whole else [run.row[metric]]
+            singles.setdefault(run.variant, []).append(each)
+    return {variant: np.array(values, np.float64) for variant, values in singles.items()}
+
+
+def table_of(runs: Sequence[Scored], paper: pd.DataFrame, title: str) -> Table:
+    """One row a variant of one data set: the paper's number, where it prints one, beside ours."""
+    by_variant: dict[str, list[Scored]] = {}
+    for run in runs:
+        by_variant.setdefault(run.variant, []).append(run)
+    called = dict(zip(paper["variant"], paper["printed"], strict=True))
+    printed = paper.pivot_table(index="variant", columns="metric", values="value", sort=False)
+    rows = []
+    for variant, of_one in by_variant.items():
+        beside = printed.loc[variant].to_dict() if variant in printed.index else {}
+        theirs = {f"paper_{metric}": value for metric, value in beside.items()}
+        rows.append({**mean_row(of_one), "paper": called.get(variant, ""), **theirs})
+    known = [column for column in COLUMNS if column.key in SHOWN]
+    columns = [Column("variant"), Column("paper", "in the paper"), Column("seeds")]
+    for column in known:
+        name = f"paper_{column.key}"
+        columns += [Column(name, f"{column.label}, paper's")] if name in rows[0] else []
+        columns += [column] if any(column.key in row for row in rows) else []
+    return Table(rows, [c for c in columns if any(r.get(c.key) != "" for r in rows)],
+                 caption_of_runs(runs, title))  # fmt: skip
+
+
+def caption_of_runs(runs: Sequence[Scored], title: str) -> Caption:
+    """What the numbers of several runs on one data set depend on."""
+    scores = runs[0].scores
+    seeds = sorted({run.seed for run in runs})
+    commits = sorted({str(run.scores["commit"]) for run in runs})
+    over = "the seeds" if len(seeds) > 1 else "the pairs of one seed"
+    note = f"data {runs[0].data}; intervals over {over}"
+    note += f"; {scores['note']}" if scores.get("note") else ""
+    note += "; runs of several commits" if len(commits) > 1 else ""
+    return Caption(title, scores["scale"], scores["protocol"], seeds, commits[0], scores["n"], note)
+
+
+def write_experiment(sweep: Path, experiment: str, out: Path | None = None) -> dict[str, Path]:
+    """Write what an experiment comes to, print it, and say where it is.
+
+    `rows.csv`; for each data set `table_<data>.md`, `.tex`, `figure_<data>.png`, `.pdf`; where the
+    paper prints numbers `agreement.csv`, the order of ours against theirs.
+
+    Args:
+        sweep: the folder of its runs.
+        experiment: its id.
+        out: where to; the sweep's folder where None.
+
+    Raises:
+        ValueError: there is no finished run, or they were not scored alike.
+    """
+    out = sweep if out is None else out
+    runs, paper = read_sweep(sweep, experiment), read_paper(experiment)
+    written = {"rows": write_whole(out / ROWS, _csv(long_rows(runs)))}
+    for data in sorted({run.data for run in runs}):
+        chosen = [run for run in runs if run.data == data]
+        table = table_of(chosen, paper, f"{experiment} on {data}")
+        for ending, text in (("md", table.markdown()), ("tex", table.latex())):
+            written[f"table, {data}"] = write_whole(out / f"table_{data}.{ending}", text)
+        rows = [{**row, "run": row["variant"]} for row in map(dict, table.rows)]  # type: ignore[arg-type]
+        anchors = {row["run"]: row for row in chosen[0].anchors}
+        scores = {c.key: c.header for c in COLUMNS if c.key in ("clip", "dino", "diversity")}
+        figure = compare_runs(rows, table.caption, anchors, scores)
+        for ending in ("pdf", "png"):
+            written[f"figure, {data}"] = save(figure, out / f"figure_{data}.{ending}")
+        print(f"\n{table.terminal()}")
+    agreed = agreement_rows(runs, paper)
+    if agreed:
+        written["agreement"] = write_whole(out / "agreement.csv", _csv(pd.DataFrame(agreed)))
+    for row in agreed:
+        print(
+            f"order    {row['metric']} on {row['data']}: Kendall's tau {row['tau']:.2f} "
+            f"[{row['low']:.2f}, {row['high']:.2f}] with the paper's, {row['variants']} variants"
+        )
+    print("\n".join(f"{name:8s} {path}" for name, path in written.items()))
+    return written
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return str(table.to_csv(index=False, lineterminator="\n"))
