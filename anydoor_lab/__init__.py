@@ -67,10 +67,12 @@ HOMES = {
     "noise_collage": "conditioning.collage:noise",
     "original_collage": "conditioning.collage:original",
     "paste_back": "conditioning.placement:paste_back",
+    "run_experiment": "config.experiments:run_experiment",
     "read_facts": "structures.images:read_facts",
     "read_image": "structures.images:read_image",
     "read_mask": "structures.images:read_mask",
     "shuffle_collage": "conditioning.collage:shuffle",
+    "sweep_results": "config.experiments:sweep_results",
     "uniform_timesteps": "diffusion.timesteps:uniform_timesteps",
 }
 # diffusers asks the package of a saved pipeline's component for the kinds it knows how to load

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from anydoor_lab.metrics.interval import student_interval
+from anydoor_lab.metrics.interval import UNBOUNDED, student_interval
 from anydoor_lab.metrics.ranks import rank_agreement
 from anydoor_lab.report.caption import Caption
 from anydoor_lab.report.figures import compare_runs, save
+from anydoor_lab.report.pictures import PICTURES, picture_grid
 from anydoor_lab.report.printed import read_paper
 from anydoor_lab.report.scores import COLUMNS
 from anydoor_lab.report.tables import Column, Table
@@ -31,6 +32,9 @@ ROW_COLUMNS = ("variant", "metric", "value", "low", "high", "n", "protocol", "se
 SHOWN = ("clip", "dino", "attribute_accuracy", "attribute_accuracy_letter", "background_psnr",
          "diversity")  # fmt: skip
 """The metrics of an experiment's table, where its runs have them."""
+RANGES = {"clip": (-100.0, 100.0), "dino": (-100.0, 100.0), "attribute_accuracy": (0.0, 100.0),
+          "attribute_accuracy_letter": (0.0, 100.0), "diversity": (0.0, 200.0)}  # fmt: skip
+"""The least and the greatest value of each, at which an interval ends."""
 REPEATED = ("seed", "data")
 """What is swept to repeat a variant, not to make another one."""
 
@@ -39,6 +43,7 @@ REPEATED = ("seed", "data")
 class Scored:
     """A finished run of an experiment."""
 
+    folder: Path
     variant: str
     data: str
     seed: int
@@ -103,7 +108,7 @@ def _scored(folder: Path, asked: Mapping[str, str], keys: Iterable[str]) -> Scor
     variant = " ".join(f"{key}={asked[key]}" for key in keys if key in asked)
     data = asked.get("data") or str(config["data"]["_target_"]).split(".")[-1].lower()
     seed, known = int(config["seed"]), str(facts.get("config_hash", ""))
-    return Scored(variant or folder.name, data, seed, known, read_scores(folder))
+    return Scored(folder, variant or folder.name, data, seed, known, read_scores(folder))
 
 
 def _place(variant: str, order: Sequence[str]) -> tuple[int, str]:
@@ -136,7 +141,7 @@ def mean_row(runs: Sequence[Scored]) -> dict[str, Any]:
         if len(values) == 1:
             row |= {key: runs[0].row.get(key) for key in (metric, *_ends(metric))}
         elif values:
-            found = student_interval(np.array(values))
+            found = student_interval(np.array(values), RANGES.get(metric, UNBOUNDED))
             row |= dict(zip((metric, *_ends(metric)), (found.mean, found.low, found.high),
                             strict=True))  # fmt: skip
     return row
@@ -208,45 +213,53 @@ def caption_of_runs(runs: Sequence[Scored], title: str) -> Caption:
     return Caption(title, scores["scale"], scores["protocol"], seeds, commits[0], scores["n"], note)
 
 
-def write_experiment(sweep: Path, experiment: str, out: Path | None = None) -> dict[str, Path]:
-    """Write what an experiment comes to, print it, and say where it is.
+def write_experiment(sweep: Path, experiment: str) -> None:
+    """Write into a sweep's folder what its experiment comes to, print it, and say where it is.
 
-    `rows.csv`; for each data set `table_<data>.md`, `.tex`, `figure_<data>.png`, `.pdf`; where the
-    paper prints numbers `agreement.csv`, the order of ours against theirs.
+    `rows.csv`; for each data set `table_<data>.md`, `.tex`, `figure_<data>.png`, `.pdf` and
+    `pictures_<data>.png`, `.pdf`; where the paper prints numbers `agreement.csv`, the order of
+    ours against theirs.
 
     Args:
         sweep: the folder of its runs.
         experiment: its id.
-        out: where to; the sweep's folder where None.
 
     Raises:
         ValueError: there is no finished run, or they were not scored alike.
     """
-    out = sweep if out is None else out
     runs, paper = read_sweep(sweep, experiment), read_paper(experiment)
-    written = {"rows": write_whole(out / ROWS, _csv(long_rows(runs)))}
+    print(f"rows     {write_whole(sweep / ROWS, _csv(long_rows(runs)))}")
     for data in sorted({run.data for run in runs}):
         chosen = [run for run in runs if run.data == data]
-        table = table_of(chosen, paper, f"{experiment} on {data}")
-        for ending, text in (("md", table.markdown()), ("tex", table.latex())):
-            written[f"table, {data}"] = write_whole(out / f"table_{data}.{ending}", text)
-        rows = [{**row, "run": row["variant"]} for row in map(dict, table.rows)]  # type: ignore[arg-type]
-        anchors = {row["run"]: row for row in chosen[0].anchors}
-        scores = {c.key: c.header for c in COLUMNS if c.key in ("clip", "dino", "diversity")}
-        figure = compare_runs(rows, table.caption, anchors, scores)
-        for ending in ("pdf", "png"):
-            written[f"figure, {data}"] = save(figure, out / f"figure_{data}.{ending}")
-        print(f"\n{table.terminal()}")
+        write_of_data(chosen, table_of(chosen, paper, f"{experiment} on {data}"), sweep, data)
     agreed = agreement_rows(runs, paper)
     if agreed:
-        written["agreement"] = write_whole(out / "agreement.csv", _csv(pd.DataFrame(agreed)))
+        write_whole(sweep / "agreement.csv", _csv(pd.DataFrame(agreed)))
     for row in agreed:
         print(
             f"order    {row['metric']} on {row['data']}: Kendall's tau {row['tau']:.2f} "
             f"[{row['low']:.2f}, {row['high']:.2f}] with the paper's, {row['variants']} variants"
         )
-    print("\n".join(f"{name:8s} {path}" for name, path in written.items()))
-    return written
+
+
+def write_of_data(runs: Sequence[Scored], table: Table, folder: Path, data: str) -> None:
+    """The table, the figure and the pictures of the runs on one data set."""
+    for ending, text in (("md", table.markdown()), ("tex", table.latex())):
+        write_whole(folder / f"table_{data}.{ending}", text)
+    rows = [{**row, "run": row["variant"]} for row in table.frame().to_dict("records")]
+    anchors = {row["run"]: row for row in runs[0].anchors}
+    scores = {c.key: c.header for c in COLUMNS if c.key in ("clip", "dino", "diversity")}
+    figures = {"figure": compare_runs(rows, table.caption, anchors, scores)}
+    shown = {run.variant: run.folder for run in reversed(runs) if (run.folder / PICTURES).is_dir()}
+    if shown:
+        in_order = {run.variant: shown[run.variant] for run in runs if run.variant in shown}
+        pictures = replace(table.caption, title=f"{table.caption.title}: results", n=None)
+        figures["pictures"] = picture_grid(in_order, pictures)
+    print(f"\n{table.terminal()}\ntable    {folder / f'table_{data}.md'}")
+    for name, figure in figures.items():
+        for ending in ("pdf", "png"):
+            written = save(figure, folder / f"{name}_{data}.{ending}")
+        print(f"{name:8s} {written}")
 
 
 def _csv(table: pd.DataFrame) -> str:

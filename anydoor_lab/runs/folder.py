@@ -31,7 +31,7 @@ FACTS, SCORES, GRID = "run.json", "scores.json", "grid.png"
 BEFORE, SKIPPED, FAILURE = "before.json", "skipped.jsonl", "failure.json"
 WRITTEN = (CONFIG, FACTS, SCORES, GRID, BEFORE, SKIPPED, FAILURE, "metrics.jsonl", "wandb_id.txt",
            "loss.png", "scores.md", "scores.csv", "scores.tex",
-           "checkpoints", "samples", "wandb", LOCK)  # fmt: skip
+           "checkpoints", "samples", "results", "wandb", LOCK)  # fmt: skip
 """What runs write; everything else in a run's folder is the user's."""
 
 SCORES_KEYS = ("scale", "protocol", "seed", "commit", "n", "model_row", "rows")
