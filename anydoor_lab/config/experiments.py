@@ -137,6 +137,6 @@ def run_command(command: str, arguments: Sequence[str]) -> None:
         sys.argv = before
 
 
-def missing(asked: Asked, sentence: str) -> None:
+def not_run(asked: Asked, why: str) -> None:
     """Say what an experiment that cannot run yet waits for."""
-    print(f"{asked.experiment} is not run: {sentence}")
+    print(f"{asked.experiment} is not run: {why}")

@@ -135,7 +135,7 @@ def metrics_of(row: Mapping[str, Any]) -> list[str]:
 def mean_row(runs: Sequence[Scored]) -> dict[str, Any]:
     """One variant's means over its seeds, with Student's interval over the seeds; of a single
     seed its own interval, over the pairs."""
-    row: dict[str, Any] = {"variant": runs[0].variant, "seeds": len(runs)}
+    row: dict[str, Any] = {"variant": runs[0].variant, "seeds": str(len(runs))}
     for metric in SHOWN:
         values = [run.row[metric] for run in runs if run.row.get(metric) is not None]
         if len(values) == 1:
@@ -179,8 +179,8 @@ def _singles(runs: Sequence[Scored], metric: str) -> dict[str, np.ndarray]:
     return {variant: np.array(values, np.float64) for variant, values in singles.items()}
 
 
-def table_of(runs: Sequence[Scored], paper: pd.DataFrame, title: str) -> Table:
-    """One row a variant of one data set: the paper's number, where it prints one, beside ours."""
+def table_rows(runs: Sequence[Scored], paper: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row a variant: the paper's name and numbers, where it prints some, beside ours."""
     by_variant: dict[str, list[Scored]] = {}
     for run in runs:
         by_variant.setdefault(run.variant, []).append(run)
@@ -191,14 +191,17 @@ def table_of(runs: Sequence[Scored], paper: pd.DataFrame, title: str) -> Table:
         beside = printed.loc[variant].to_dict() if variant in printed.index else {}
         theirs = {f"paper_{metric}": value for metric, value in beside.items()}
         rows.append({**mean_row(of_one), "paper": called.get(variant, ""), **theirs})
-    known = [column for column in COLUMNS if column.key in SHOWN]
+    return rows
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], caption: Caption) -> Table:
+    """The table of `table_rows`, and of rows with nothing but a `note`."""
     columns = [Column("variant"), Column("paper", "in the paper"), Column("seeds")]
-    for column in known:
-        name = f"paper_{column.key}"
-        columns += [Column(name, f"{column.label}, paper's")] if name in rows[0] else []
-        columns += [column] if any(column.key in row for row in rows) else []
-    return Table(rows, [c for c in columns if any(r.get(c.key) != "" for r in rows)],
-                 caption_of_runs(runs, title))  # fmt: skip
+    for column in (column for column in COLUMNS if column.key in SHOWN):
+        columns += [Column(f"paper_{column.key}", f"{column.label}, paper's"), column]
+    columns.append(Column("note"))
+    shown = [c for c in columns if any(row.get(c.key) not in (None, "") for row in rows)]
+    return Table(rows, shown, caption)
 
 
 def caption_of_runs(runs: Sequence[Scored], title: str) -> Caption:
@@ -214,27 +217,38 @@ def caption_of_runs(runs: Sequence[Scored], title: str) -> Caption:
 
 
 def write_experiment(sweep: Path, experiment: str) -> None:
-    """Write into a sweep's folder what its experiment comes to, print it, and say where it is.
+    """Write into a sweep's folder what its experiment comes to; see `write_results`.
+
+    Raises:
+        ValueError: there is no finished run, or they were not scored alike.
+    """
+    write_results(read_sweep(sweep, experiment), sweep, experiment)
+
+
+def write_results(
+    runs: Sequence[Scored], folder: Path, experiment: str, absent: Mapping[str, str] | None = None
+) -> None:
+    """Write what the runs of an experiment come to, print it, and say where it is.
 
     `rows.csv`; for each data set `table_<data>.md`, `.tex`, `figure_<data>.png`, `.pdf` and
     `pictures_<data>.png`, `.pdf`; where the paper prints numbers `agreement.csv`, the order of
     ours against theirs.
 
     Args:
-        sweep: the folder of its runs.
+        runs: what was scored.
+        folder: where to.
         experiment: its id.
-
-    Raises:
-        ValueError: there is no finished run, or they were not scored alike.
+        absent: variants that were not run, and why.
     """
-    runs, paper = read_sweep(sweep, experiment), read_paper(experiment)
-    print(f"rows     {write_whole(sweep / ROWS, _csv(long_rows(runs)))}")
+    paper = read_paper(experiment)
+    print(f"rows     {write_whole(folder / ROWS, _csv(long_rows(runs)))}")
     for data in sorted({run.data for run in runs}):
         chosen = [run for run in runs if run.data == data]
-        write_of_data(chosen, table_of(chosen, paper, f"{experiment} on {data}"), sweep, data)
+        title = f"{experiment} on {data}"
+        write_of_data(chosen, table_rows(chosen, paper), folder, title, absent or {})
     agreed = agreement_rows(runs, paper)
     if agreed:
-        write_whole(sweep / "agreement.csv", _csv(pd.DataFrame(agreed)))
+        write_whole(folder / "agreement.csv", _csv(pd.DataFrame(agreed)))
     for row in agreed:
         print(
             f"order    {row['metric']} on {row['data']}: Kendall's tau {row['tau']:.2f} "
@@ -242,19 +256,30 @@ def write_experiment(sweep: Path, experiment: str) -> None:
         )
 
 
-def write_of_data(runs: Sequence[Scored], table: Table, folder: Path, data: str) -> None:
+def write_of_data(
+    runs: Sequence[Scored],
+    rows: Sequence[Mapping[str, Any]],
+    folder: Path,
+    title: str,
+    absent: Mapping[str, str],
+) -> None:
     """The table, the figure and the pictures of the runs on one data set."""
+    data, caption = runs[0].data, caption_of_runs(runs, title)
+    lacking = [{"variant": name, "note": f"not run: {why}"} for name, why in absent.items()]
+    table = table_of([*rows, *lacking], caption)
     for ending, text in (("md", table.markdown()), ("tex", table.latex())):
         write_whole(folder / f"table_{data}.{ending}", text)
-    rows = [{**row, "run": row["variant"]} for row in table.frame().to_dict("records")]
-    anchors = {row["run"]: row for row in runs[0].anchors}
     scores = {c.key: c.header for c in COLUMNS if c.key in ("clip", "dino", "diversity")}
-    figures = {"figure": compare_runs(rows, table.caption, anchors, scores)}
-    shown = {run.variant: run.folder for run in reversed(runs) if (run.folder / PICTURES).is_dir()}
-    if shown:
-        in_order = {run.variant: shown[run.variant] for run in runs if run.variant in shown}
-        pictures = replace(table.caption, title=f"{table.caption.title}: results", n=None)
-        figures["pictures"] = picture_grid(in_order, pictures)
+    anchors = {row["run"]: row for row in runs[0].anchors}
+    named = [{**row, "run": row["variant"]} for row in rows]
+    figures = {"figure": compare_runs(named, caption, anchors, scores)}
+    places: dict[str, Path | str] = {}
+    for run in runs:  # of several seeds the first
+        if (run.folder / PICTURES).is_dir():
+            places.setdefault(run.variant, run.folder)
+    if places:
+        places |= {row["variant"]: row["note"] for row in lacking}
+        figures["pictures"] = picture_grid(places, replace(caption, title=f"{title}: results"))
     print(f"\n{table.terminal()}\ntable    {folder / f'table_{data}.md'}")
     for name, figure in figures.items():
         for ending in ("pdf", "png"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from anydoor_lab.report.caption import Caption
 from anydoor_lab.report.scores import result_row
 from anydoor_lab.report.sheets import Cell, grid, outlined
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import read_image, write_image
+from anydoor_lab.structures.images import read_image, resized, write_image
 
 PICTURES = "results"
 """Where a run's folder has the pictures of its first results."""
@@ -70,13 +71,25 @@ def picture_grid(
         for name, place in runs.items():
             row.append(_result(known.get(name), number, str(place), side_px))
         rows.append([*row, read_image(first / f"{number:02d}_truth.png")])
-    headers = ["reference", "scene + region", *(name.replace(" ", "\n") for name in runs), "truth"]
+    headers = [
+        "reference",
+        "scene + region",
+        *(re.sub("[ =]", "\n", name) for name in runs),
+        "truth",
+    ]
     return grid(rows, headers, title=str(caption), side_px=side_px)
 
 
 def _result(folder: Path | None, number: int, reason: str, side_px: int) -> np.ndarray:
     path = folder / f"{number:02d}_result.png" if folder else None
-    return read_image(path) if path and path.is_file() else written_cell(reason, side_px)
+    if path is None or not path.is_file():
+        return written_cell(reason, side_px)
+    image = read_image(path)
+    factor = side_px / max(image.shape[:2])
+    if factor == round(factor):
+        return image  # the sheet enlarges it pixel by pixel
+    height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+    return resized(image, height, width)
 
 
 def written_cell(text: str, side_px: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Figure 7: each core component left out or changed. See README.md beside this file.
 
-    python experiments/fig7_core_components/run.py [--fast] [--device cuda] [--data world] [--seeds 0]
+python experiments/fig7_core_components/run.py [--fast] [--device cuda] [--data world] [--seeds 0]
 """
 
 from __future__ import annotations

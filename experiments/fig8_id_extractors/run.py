@@ -1,6 +1,6 @@
 """Figure 8: pictures of Table 3's runs. See README.md beside this file.
 
-    python experiments/fig8_id_extractors/run.py [--fast] [--device cuda] [--data world] [--seeds 0]
+python experiments/fig8_id_extractors/run.py [--fast] [--device cuda] [--data world] [--seeds 0]
 """
 
 from __future__ import annotations

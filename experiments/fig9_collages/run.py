@@ -1,6 +1,6 @@
 """Figure 9: pictures of Table 4's runs. See README.md beside this file.
 
-    python experiments/fig9_collages/run.py [--fast] [--device cuda] [--data world] [--seeds 0]
+python experiments/fig9_collages/run.py [--fast] [--device cuda] [--data world] [--seeds 0]
 """
 
 from __future__ import annotations

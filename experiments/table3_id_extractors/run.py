@@ -1,6 +1,6 @@
 """Table 3: which network extracts the identity. See README.md beside this file.
 
-    python experiments/table3_id_extractors/run.py [--fast] [--device cuda] [--data world] [--seeds 0]
+python experiments/table3_id_extractors/run.py [--fast] [--device cuda] [--data world] [--seeds 0]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Table 4: what of the object is stitched into the scene. See README.md beside this file.
 
-    python experiments/table4_collages/run.py [--fast] [--device cuda] [--data world] [--seeds 0]
+python experiments/table4_collages/run.py [--fast] [--device cuda] [--data world] [--seeds 0]
 """
 
 from __future__ import annotations
