@@ -80,7 +80,7 @@ HOMES = {
     "shuffle_collage": "conditioning.collage:shuffle",
     "sweep_results": "config.experiments:sweep_results",
     "uniform_timesteps": "diffusion.timesteps:uniform_timesteps",
-    "user_study": "config.studies:user_study",
+    "user_study": "config.user_study:user_study",
 }
 # diffusers asks the package of a saved pipeline's component for the kinds it knows how to load
 _KINDS = {"ModelMixin": "diffusers"}

@@ -100,7 +100,7 @@ def compare_methods(
         methods: names of conf/method.
         place: where the methods' own folders go; below runs/ where None.
     """
-        from anydoor_lab.report.experiment import write_results
+    from anydoor_lab.report.experiment import write_results
 
     runs: list[Scored] = []
     absent: dict[str, str] = {}
@@ -138,7 +138,7 @@ def sampled(
     asked: Asked, variants: Mapping[str, Callable[[AnyDoorPipeline], Any]]
 ) -> tuple[list[Scored], dict[tuple[str, str], float]]:
     """The embedded network under several ways of sampling: scores, and seconds a picture."""
-    
+
     runs: list[Scored] = []
     seconds: dict[tuple[str, str], float] = {}
     place = Path("runs") / ("fast" if asked.fast else "") / asked.experiment
@@ -209,7 +209,7 @@ def focus(asked: Asked) -> None:
     import numpy as np
     import pandas as pd
 
-        from anydoor_lab.metrics.interval import student_interval
+    from anydoor_lab.metrics.interval import student_interval
     from anydoor_lab.report.caption import Caption
     from anydoor_lab.report.experiment import ROW_COLUMNS
     from anydoor_lab.report.figures import save
@@ -247,74 +247,3 @@ def focus(asked: Asked) -> None:
             save(figure, asked.out / f"details_{data}.{ending}")
     table = pd.DataFrame(rows).reindex(columns=list(ROW_COLUMNS))
     write_whole(asked.out / "rows.csv", table.to_csv(index=False, lineterminator="\n"))
-
-
-def user_study(asked: Asked, methods: Sequence[str], num_items: int = 30) -> None:
-    """Table 2: the raters' sheet; where `<out>/ratings/` holds their CSV files, the table too.
-
-    Args:
-        asked: of its data sets the first is taken.
-        methods: names of conf/method.
-        num_items: groups of pictures.
-    """
-    from anydoor_lab.report.study import KEY, RATINGS, write_sheet
-
-    few = "2" if asked.fast else str(num_items)
-    more = (f"eval.num_pairs={few}", f"eval.num_shown={few}", "eval.num_diverse=0")
-    cfg = settings_of(asked, asked.data[0], *more)
-    bench, runs, place = bench_of(cfg), [], Path("runs") / asked.experiment
-    place = Path("runs") / "fast" / asked.experiment / "methods" if asked.fast else place
-    for name in methods:
-        try:
-            method, settings = method_called(asked, asked.data[0], name)
-        except (AnyDoorError, ImportError) as error:
-            print(f"not run  {name}: {' '.join(str(error).split())}")
-            continue
-        runs.append(scored_by(bench, method, name, asked.data[0], place / name, settings))
-        propose(bench, method, place / name)
-    if not (asked.out / KEY).is_file():
-        written = write_sheet({run.variant: run.folder for run in runs}, asked.out)
-        print(f"sheet    {written[0]}, for the raters\nkey      {written[1]}, for nobody else")
-    sheets = sorted((asked.out / RATINGS).glob("*.csv"))
-    if not sheets:
-        print(f"ratings  none yet: put the raters' CSV files into {asked.out / RATINGS}")
-        return
-    rated(asked, sheets, runs)
-
-
-def propose(bench: Bench, method: Any, folder: Path, proposals: int = 4) -> None:
-    """Further proposals of each pair beside the first, for the raters' diversity."""
-    from anydoor_lab.evaluation.generate import results_of
-    from anydoor_lab.report.pictures import PICTURES
-    from anydoor_lab.report.scores import result_row
-    from anydoor_lab.structures.images import write_image
-
-    for number in range(len(bench.pairs)):
-        paths = [folder / PICTURES / f"{number:02d}_result_{k}.png" for k in range(1, proposals)]
-        if all(path.is_file() for path in paths):
-            continue
-        results = results_of(method, bench.pairs, [number], bench.settings, proposals)
-        for path, result in zip(paths, results[1:], strict=True):
-            picture = result_row(result)[3]
-            write_image(path, getattr(picture, "image", picture))
-
-
-def rated(asked: Asked, sheets: Sequence[Path], runs: Sequence[Scored]) -> None:
-    """Table 2 of the raters' sheets, and how each score orders the methods as they do."""
-    import pandas as pd
-
-    from anydoor_lab.metrics.ratings import read_key, read_ratings
-    from anydoor_lab.report.ratings import rating_table
-    from anydoor_lab.report.study import KEY, people_and_scores
-    from anydoor_lab.structures.files import write_whole
-
-    key = read_key(asked.out / KEY)
-    ratings = read_ratings(sheets, key)
-    table = rating_table(ratings, key)
-    table.write(asked.out, "table")
-    print(f"{table.terminal()}\ntable    {asked.out / 'table.md'}")
-    rows = people_and_scores(ratings, key, runs)
-    if rows:
-        text = pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
-        write_whole(asked.out / "scores_and_people.csv", text)
-        print(pd.DataFrame(rows).to_string(index=False))
