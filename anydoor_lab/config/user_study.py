@@ -1,4 +1,4 @@
-"""Table 2: the user study, from the methods' pictures to the sheet, and from ratings to the table."""
+"""Table 2: the user study, from pictures to the raters' sheet, from ratings to the table."""
 
 from __future__ import annotations
 
@@ -51,8 +51,7 @@ def user_study(asked: Asked, methods: Sequence[str], num_items: int = 30) -> Non
 def propose(bench: Bench, method: Any, folder: Path, proposals: int = 4) -> None:
     """Further proposals of each pair beside the first, for the raters' diversity."""
     from anydoor_lab.evaluation.generate import results_of
-    from anydoor_lab.report.pictures import PICTURES
-    from anydoor_lab.report.scores import result_row
+    from anydoor_lab.report.pictures import PICTURES, cut_out
     from anydoor_lab.structures.images import write_image
 
     for number in range(len(bench.pairs)):
@@ -61,8 +60,7 @@ def propose(bench: Bench, method: Any, folder: Path, proposals: int = 4) -> None
             continue
         results = results_of(method, bench.pairs, [number], bench.settings, proposals)
         for path, result in zip(paths, results[1:], strict=True):
-            picture = result_row(result)[3]
-            write_image(path, getattr(picture, "image", picture))
+            write_image(path, cut_out(result.scene, result.pair))
 
 
 def rated(asked: Asked, sheets: Sequence[Path], runs: Sequence[Scored]) -> None:

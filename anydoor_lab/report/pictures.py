@@ -14,8 +14,10 @@ from anydoor_lab.pipeline.results import Result
 from anydoor_lab.report.caption import Caption
 from anydoor_lab.report.scores import result_row
 from anydoor_lab.report.sheets import Cell, grid, outlined
+from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import read_image, resized, write_image
+from anydoor_lab.structures.pair import Pair
 
 PICTURES = "results"
 """Where a run's folder has the pictures of its first results."""
@@ -26,13 +28,25 @@ PARTS = ("reference", "scene", "collage", "result", "truth")
 def save_pictures(results: Sequence[Result], folder: Path) -> Path:
     """Write `<number>_<part>.png` of each result into `folder`; the folder.
 
+    Result and truth are cut out of the finished scenes alike, whichever method made them.
+
     Raises:
         FileError: it cannot be written.
     """
     for number, result in enumerate(results):
-        for part, shown in zip(PARTS, result_row(result), strict=True):
+        reference, scene, collage, *_ = result_row(result)
+        cuts = [cut_out(picture, result.pair) for picture in (result.scene, result.pair.scene)]
+        for part, shown in zip(PARTS, (reference, scene, collage, *cuts), strict=True):
             write_image(folder / f"{number:02d}_{part}.png", _plain(shown))
     return folder
+
+
+def cut_out(scene: np.ndarray, pair: Pair) -> np.ndarray:
+    """The part of a scene (H, W, 3) around the place that the pair asks for, square where the scene
+    has room."""
+    height, width = scene.shape[:2]
+    box = Box.around(pair.scene_mask).grown(1.5, height, width).squared(height, width)
+    return np.ascontiguousarray(scene[box.slices])
 
 
 def _plain(shown: np.ndarray | Cell) -> np.ndarray:
@@ -70,7 +84,7 @@ def picture_grid(
         row = [read_image(first / f"{number:02d}_{part}.png") for part in ("reference", "scene")]
         for name, place in runs.items():
             row.append(_result(known.get(name), number, str(place), side_px))
-        rows.append([*row, read_image(first / f"{number:02d}_truth.png")])
+        rows.append([*row, _fitted(first / f"{number:02d}_truth.png", side_px)])
     headers = [
         "reference",
         "scene + region",
@@ -84,6 +98,10 @@ def _result(folder: Path | None, number: int, reason: str, side_px: int) -> np.n
     path = folder / f"{number:02d}_result.png" if folder else None
     if path is None or not path.is_file():
         return written_cell(reason, side_px)
+    return _fitted(path, side_px)
+
+
+def _fitted(path: Path, side_px: int) -> np.ndarray:
     image = read_image(path)
     factor = side_px / max(image.shape[:2])
     if factor == round(factor):
