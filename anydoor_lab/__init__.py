@@ -40,6 +40,7 @@ HOMES = {
     "Pair": "structures.pair:Pair",
     "Photos": "data.readers.photos:Photos",
     "Placement": "conditioning.placement:Placement",
+    "Score": "metrics.score:Score",
     "SilentTracker": "runs.tracking:SilentTracker",
     "TextToImage": "pretraining.text_to_image:TextToImage",
     "ThingCrops": "pretraining.things:ThingCrops",

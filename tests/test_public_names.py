@@ -58,6 +58,7 @@ FROZEN = [
     "Pair",
     "Photos",
     "Placement",
+    "Score",
     "SilentTracker",
     "TextToImage",
     "UnusablePair",
