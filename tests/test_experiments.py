@@ -112,7 +112,7 @@ def test_a_gpu_that_is_not_there_is_one_sentence(here: Path) -> None:
 def killed_when(call: list[str], cwd: Path, there: Callable[[], bool]) -> None:
     """Begin a command and end it the hard way as soon as `there`."""
     outputs = [cwd / "out.txt", cwd / "err.txt"]
-    environment = {"OMP_NUM_THREADS": "1"}
+    environment = {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(cwd / "cache")}
     process = commands._server.Process(target=commands._run, args=(call, cwd, environment, outputs))
     process.start()
     end = time.monotonic() + 150
@@ -135,14 +135,16 @@ def test_a_sweep_killed_twice_and_repeated_gives_the_rows_of_one_that_was_not(
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     for folder in (straight, killed):
         folder.mkdir()
-    ended = commands.module(call(straight), tmp_path, {})
+    ended = commands.module(call(straight) + ["share=false"], tmp_path, {})
     assert ended.returncode == 0, ended.stderr[-3000:]
     of_clip = "*idx-clip*/checkpoints/step_*"
     killed_when(call(killed), tmp_path, lambda: any(killed.glob("*/checkpoints/step_*")))
     killed_when(call(killed), tmp_path, lambda: any(killed.glob(of_clip)))
-    ended = commands.module(call(killed), tmp_path, {})
+    ended = commands.module(call(killed), tmp_path, {"XDG_CACHE_HOME": str(tmp_path / "cache")})
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert "resuming" in ended.stdout and ended.stdout.count("is finished;") == 1
     for name in ("rows.csv", "agreement.csv", "table_world.md"):
         assert (killed / name).read_bytes() == (straight / name).read_bytes()
     assert set(pd.read_csv(killed / "ledger.csv")["state"]) == {"finished"}
+    kept = list((tmp_path / "cache").rglob("*.pair"))
+    assert len(kept) == 24  # the three variants drew each of their 12 x 2 samples once

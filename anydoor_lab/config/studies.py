@@ -210,9 +210,9 @@ def focus(asked: Asked) -> None:
 
     from anydoor_lab.metrics.interval import student_interval
     from anydoor_lab.report.caption import Caption
-    from anydoor_lab.report.experiment import ROW_COLUMNS
     from anydoor_lab.report.figures import save
     from anydoor_lab.report.focus import detail_curves, focus_figure, focus_maps, focus_row
+    from anydoor_lab.report.rows import COLUMNS, rows_frame
     from anydoor_lab.runs.provenance import commit, config_hash
     from anydoor_lab.structures.files import write_whole
     from anydoor_lab.structures.rng import rng_for
@@ -236,13 +236,13 @@ def focus(asked: Asked) -> None:
             curve.insert(0, {"variant": name, "value": found.mean, "low": found.low,
                              "high": found.high})  # fmt: skip
             print(f"focus    {name} on {data}: {found} %")
-        known = {"metric": "focus", "n": len(shown), "seed": cfg.eval.seed, "data": data,
-                 "scale": cfg.model.name, "commit": commit(),
+        known = {"metric": "focus", "protocol": "", "n": len(shown), "seed": cfg.eval.seed,
+                 "data": data, "scale": cfg.model.name, "commit": commit(),
                  "config": config_hash(plain(cfg))}  # fmt: skip
         rows += [{**known, **row} for row in curve]
         for ending in ("pdf", "png"):
             pictures = focus_figure(shown[:6], maps[:6], caption)
             print(f"figure   {save(pictures, asked.out / f'figure_{data}.{ending}')}")
             save(figure, asked.out / f"details_{data}.{ending}")
-    table = pd.DataFrame(rows).reindex(columns=list(ROW_COLUMNS))
+    table = rows_frame(pd.DataFrame(rows).reindex(columns=list(COLUMNS)))
     write_whole(asked.out / "rows.csv", table.to_csv(index=False, lineterminator="\n"))

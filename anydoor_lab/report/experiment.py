@@ -17,6 +17,7 @@ from anydoor_lab.report.caption import Caption
 from anydoor_lab.report.figures import compare_runs, save
 from anydoor_lab.report.pictures import PICTURES, picture_grid
 from anydoor_lab.report.printed import read_paper
+from anydoor_lab.report.rows import long_rows, rows_frame, scores_of
 from anydoor_lab.report.scores import COLUMNS
 from anydoor_lab.report.tables import Column, Table
 from anydoor_lab.runs.folder import SCORES, read_facts, read_scores
@@ -27,8 +28,6 @@ from anydoor_lab.structures.names import conf_dir
 from anydoor_lab.structures.rng import rng_for
 
 ROWS = "rows.csv"
-ROW_COLUMNS = ("variant", "metric", "value", "low", "high", "n", "protocol", "seed", "scale",
-               "data", "commit", "config")  # fmt: skip
 SHOWN = ("clip", "dino", "attribute_accuracy", "attribute_accuracy_letter", "background_psnr",
          "diversity")  # fmt: skip
 """The metrics of an experiment's table, where its runs have them."""
@@ -60,14 +59,6 @@ class Scored:
     def anchors(self) -> list[Mapping[str, Any]]:
         """The rows that frame them."""
         return [row for row in self.scores["rows"] if row.get("anchor")]
-
-    def long_row(self, variant: str, row: Mapping[str, Any], metric: str, seed: Any) -> list[Any]:
-        """One number as `ROW_COLUMNS`."""
-        ends = [row.get(f"{metric}_{end}") for end in ("low", "high")]
-        known = [self.scores[key] for key in ("protocol", "scale", "commit")]
-        protocol, scale, commit = known
-        number = [variant, metric, row[metric], *ends, row["n"], protocol, seed, scale]
-        return [*number, self.data, commit, self.config]
 
 
 def read_sweep(sweep: Path, experiment: str) -> list[Scored]:
@@ -116,20 +107,23 @@ def _place(variant: str, order: Sequence[str]) -> tuple[int, str]:
     return (order.index(first) if first in order else len(order), variant)
 
 
-def long_rows(runs: Sequence[Scored]) -> pd.DataFrame:
-    """Every number of every run, and once for each data set what frames them, as `ROW_COLUMNS`."""
-    rows = []
+def rows_of_runs(runs: Sequence[Scored]) -> pd.DataFrame:
+    """Every number of every run, and once for each data set what frames them, in the long format
+    of `report.rows`."""
+    rows: list[dict[str, Any]] = []
     for run in runs:
-        rows += [run.long_row(run.variant, run.row, m, run.seed) for m in metrics_of(run.row)]
-    for run in {run.data: run for run in runs}.values():
+        rows += _long(run, run.variant, run.row, run.seed)
+    for run in {run.data: run for run in reversed(runs)}.values():
         for row in run.anchors:
-            rows += [run.long_row(row["run"], row, m, None) for m in metrics_of(row)]
-    return pd.DataFrame(rows, columns=list(ROW_COLUMNS)).astype({"seed": "Int64"})
+            rows += _long(run, str(row["run"]), row, None)
+    return rows_frame(rows)
 
 
-def metrics_of(row: Mapping[str, Any]) -> list[str]:
-    """The names of a row's numbers that have an interval."""
-    return [key for key in row if f"{key}_low" in row and row[key] is not None]
+def _long(
+    run: Scored, variant: str, row: Mapping[str, Any], seed: int | None
+) -> list[dict[str, Any]]:
+    known = {"data": run.data, "commit": str(run.scores["commit"]), "config": run.config}
+    return long_rows(variant, scores_of(run.scores, row), seed=seed, **known)
 
 
 def mean_row(runs: Sequence[Scored]) -> dict[str, Any]:
@@ -241,7 +235,7 @@ def write_results(
         absent: variants that were not run, and why.
     """
     paper = read_paper(experiment)
-    print(f"rows     {write_whole(folder / ROWS, _csv(long_rows(runs)))}")
+    print(f"rows     {write_whole(folder / ROWS, _csv(rows_of_runs(runs)))}")
     for data in sorted({run.data for run in runs}):
         chosen = [run for run in runs if run.data == data]
         title = f"{experiment} on {data}"
