@@ -88,7 +88,7 @@ def test_workers_do_not_change_one_byte(workers: int) -> None:
     stream = PairStream(Noted(10, every_third_is_bad=True), CONDITIONER, seed=3)
     batches = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     loader = DataLoader(
-        stream,  # type: ignore[arg-type]
+        stream,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=only,
@@ -152,19 +152,20 @@ def test_kept_pairs_give_the_samples_that_are_drawn_and_nothing_is_drawn_twice(
     tmp_path: Path,
 ) -> None:
     def stream(kept: KeptPairs | None) -> PairStream:
-        return PairStream(Noted(30, every_third_is_bad=True), CONDITIONER, 3, 0.3, kept=kept)  # type: ignore[arg-type]
+        source = Noted(30, every_third_is_bad=True)
+        return PairStream(source, CONDITIONER, 3, 0.3, kept=kept)
 
     plain, first, second = stream(None), *(stream(KeptPairs(tmp_path)) for _ in range(2))
     drawn, written, read = ([one[i] for i in range(12)] for one in (plain, first, second))
     assert only(drawn) == only(written) == only(read)
     assert [one["rejected"] for one in read] == [one["rejected"] for one in drawn]
     assert plain.rejected == first.rejected == second.rejected and plain.rejected.total() > 0
-    assert first.source.asked and not second.source.asked  # type: ignore[attr-defined]
+    assert first.source.asked and not second.source.asked
     for path in tmp_path.rglob("*.pair"):
         path.write_bytes(path.read_bytes()[:-9])
     third = stream(KeptPairs(tmp_path))
     assert only([third[i] for i in range(12)]) == only(drawn)
-    assert len(third.source.asked) == len(first.source.asked)  # type: ignore[attr-defined]
+    assert len(third.source.asked) == len(first.source.asked)
 
 
 def test_pairs_of_other_settings_are_kept_elsewhere(
@@ -184,4 +185,4 @@ def test_pairs_of_other_settings_are_kept_elsewhere(
     assert len({folder(), *others}) == 5
     cfg = compose_config("train", "share=true")
     with pytest.raises(ValueError, match="use share=false"):
-        kept_pairs(cfg, PairStream(Noted(3), CONDITIONER))  # type: ignore[arg-type]
+        kept_pairs(cfg, PairStream(Noted(3), CONDITIONER))
