@@ -45,7 +45,7 @@ def _subdir(config: DictConfig, number: int, overrides: Sequence[str]) -> str:
         job.hydra.job.num, job.hydra.job.id = number, str(number)
     before = HydraConfig.instance().cfg
     try:
-        HydraConfig.instance().cfg = job  # what ${hydra:...} reads
+        HydraConfig.instance().set_config(job)  # what ${hydra:...} reads
         return str(job.hydra.sweep.subdir)
     finally:
         HydraConfig.instance().cfg = before
