@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from anydoor_lab.config.caches import filled_pool, kept_pairs
+from anydoor_lab.config.caches import filled_pool, kept_frozen, kept_pairs
 from anydoor_lab.config.compose import leaf, plain, settings
 from anydoor_lab.runs.provenance import available_memory
 from anydoor_lab.structures.checks import check_choice
@@ -75,6 +75,10 @@ def build_training(cfg: DictConfig) -> Training:
     accelerator = build_accelerator(cfg.train.precision)
     settings = build_fit_settings(cfg)
     pipeline = build_pipeline(cfg)
+    if (
+        cfg.share and accelerator.device.type == "cpu"
+    ):  # a GPU computes them sooner than a disk reads
+        pipeline.model.kept = kept_frozen(pipeline.model)
     samples = build_samples(cfg, pipeline)
     objective = build_objective(cfg, pipeline).to(accelerator.device)
     training = Training(

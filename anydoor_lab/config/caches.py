@@ -1,4 +1,4 @@
-"""What training keeps in the user's cache folder: pools of pairs, and the pairs of a sweep."""
+"""What training keeps in the user's cache folder: pools of pairs, and what a sweep's runs share."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from anydoor_lab.structures.errors import InputError
 if TYPE_CHECKING:
     from anydoor_lab.data.cache import KeptPairs
     from anydoor_lab.data.source import PairSource
+    from anydoor_lab.models.anydoor import AnyDoor
+    from anydoor_lab.training.kept import KeptOutputs
     from anydoor_lab.training.samples import PairStream
 
 FINGERPRINTED = 2
@@ -68,3 +70,12 @@ def kept_pairs(cfg: DictConfig, stream: PairStream) -> KeptPairs:
     known = {"data": plain(cfg.data), "data_seed": cfg.data_seed, "seed": cfg.seed,
              "still_share": cfg.train.still_share, "looks": looks.hexdigest()}  # fmt: skip
     return KeptPairs(cache_folder() / "pairs" / config_hash(known))
+
+
+def kept_frozen(model: AnyDoor) -> KeptOutputs:
+    """Where latents and ID features of training batches are kept for all runs that show the same
+    networks the same."""
+    from anydoor_lab.data.cache import cache_folder
+    from anydoor_lab.training.kept import kept_outputs
+
+    return kept_outputs(model, cache_folder() / "frozen")
