@@ -51,7 +51,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_id_runs_quickly_and_writes_what_it_promises(name: str, here: Path) -> None:
     call = ["run", "--fast", "--device", "cpu"]
     search = str(here / "experiments" / name)
-    ended = commands.module(call, here, {"PYTHONPATH": search, "CUDA_VISIBLE_DEVICES": ""})
+    own = {"PYTHONPATH": search, "CUDA_VISIBLE_DEVICES": ""}
+    ended = commands.module(call, here, own, timeout=600)
     assert ended.returncode == 0, ended.stderr[-3000:]
     out = here / "runs" / "fast" / name
     if name in WAITING:
@@ -135,12 +136,12 @@ def test_a_sweep_killed_twice_and_repeated_gives_the_rows_of_one_that_was_not(
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     for folder in (straight, killed):
         folder.mkdir()
-    ended = commands.module(call(straight) + ["share=false"], tmp_path, {})
+    ended = commands.module([*call(straight), "share=false"], tmp_path, {}, 600)
     assert ended.returncode == 0, ended.stderr[-3000:]
     of_clip = "*idx-clip*/checkpoints/step_*"
     killed_when(call(killed), tmp_path, lambda: any(killed.glob("*/checkpoints/step_*")))
     killed_when(call(killed), tmp_path, lambda: any(killed.glob(of_clip)))
-    ended = commands.module(call(killed), tmp_path, {"XDG_CACHE_HOME": str(tmp_path / "cache")})
+    ended = commands.module(call(killed), tmp_path, {"XDG_CACHE_HOME": f"{tmp_path}/cache"}, 600)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert "resuming" in ended.stdout and ended.stdout.count("is finished;") == 1
     for name in ("rows.csv", "agreement.csv", "table_world.md"):

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from anydoor_lab import train
 from anydoor_lab.runs.folder import SCORES
 from anydoor_lab.runs.ledger import counted, note_failure, plan_job, read_job, read_ledger
 from anydoor_lab.runs.lock import held, holder_of
+from commands import command
 from networks import model_overrides
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,3 +165,18 @@ def test_a_misspelled_choice_leaves_no_runs_waiting(networks: Path, tmp_path: Pa
     folder = tmp_path / "sweep"
     assert sweep(folder, networks, "seed=0", "idx=clip,dinvo2").code == 2
     assert read_ledger(folder) == [] and not (folder / "ledger.csv").exists()
+
+
+def test_two_workers_on_one_folder_train_each_run_once(networks: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    settings = [*QUICK, *model_overrides(networks), f"hydra.sweep.dir={folder}", "seed=0,1,2,3"]
+    with ThreadPoolExecutor(2) as workers:
+        begun = [
+            workers.submit(command, "train", "-m", *settings, cwd=tmp_path, timeout=400)
+            for _ in range(2)
+        ]
+        ended = [one.result() for one in begun]
+    assert [one.returncode for one in ended] == [0, 0], ended[0].stderr[-2000:]
+    assert sum(one.stdout.count("\nweights  ") for one in ended) == 4
+    assert set(written(folder)["state"]) == {"finished"}
+    assert any("Comparison of 4 runs" in one.stdout for one in ended)

@@ -39,7 +39,7 @@ def dataset_row(name: str, sources: Mapping[str, PairSource], number: int) -> di
     rejected: Counter[str] = Counter()
     pairs = list(drawn_pairs(sources["train"], number, rejected))
     shares = np.array([[p.reference_mask.mean(), p.scene_mask.mean()] for p in pairs]) * 100
-    kinds = Counter(pair.variation for pair in pairs)
+    kinds: Counter[str] = Counter(pair.variation for pair in pairs)
     high = np.mean([pair.quality == "high" for pair in pairs])
     height, width = pairs[0].scene.shape[:2]
     return {

@@ -151,7 +151,8 @@ def agreement_rows(runs: Sequence[Scored], paper: pd.DataFrame) -> list[dict[str
     for data in sorted({run.data for run in runs}):
         for metric, printed in paper.groupby("metric", sort=False):
             known = dict(zip(printed["variant"], printed["value"], strict=True))
-            singles = _singles([r for r in runs if r.data == data and r.variant in known], metric)
+            chosen = [run for run in runs if run.data == data and run.variant in known]
+            singles = _singles(chosen, str(metric))
             if len(singles) < 2:
                 continue
             values = [known[variant] for variant in singles]
