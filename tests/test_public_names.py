@@ -61,6 +61,7 @@ FROZEN = [
     "Pair",
     "Photos",
     "Placement",
+    "Score",
     "SilentTracker",
     "TextToImage",
     "UnusablePair",
@@ -91,6 +92,15 @@ FROZEN = [
     "read_mask",
     "shuffle_collage",
     "uniform_timesteps",
+    "compare_methods",
+    "dataset_page",
+    "focus",
+    "guidance_and_steps",
+    "not_run",
+    "preset_costs",
+    "run_experiment",
+    "sweep_results",
+    "user_study",
 ]
 """A name may be added here. One that is removed locks somebody's folder."""
 

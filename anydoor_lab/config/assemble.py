@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from anydoor_lab.config.caches import filled_pool, kept_frozen, kept_pairs
 from anydoor_lab.config.compose import leaf, plain, settings
 from anydoor_lab.config.devices import build_accelerator
 from anydoor_lab.runs.provenance import available_memory
@@ -70,6 +71,10 @@ def build_training(cfg: DictConfig) -> Training:
     accelerator = build_accelerator(cfg.train.precision)
     settings = build_fit_settings(cfg)
     pipeline = build_pipeline(cfg)
+    if (
+        cfg.share and accelerator.device.type == "cpu"
+    ):  # a GPU computes them sooner than a disk reads
+        pipeline.model.kept = kept_frozen(pipeline.model)
     samples = build_samples(cfg, pipeline)
     model = pipeline.model.freeze(cfg.train.trained, cfg.train.lora_rank)
     frozen = frozen_fingerprint(model)
@@ -114,31 +119,6 @@ def make_source(node: DictConfig, split: Split, seed: int) -> PairSource:
     return source
 
 
-def filled_pool(cfg: DictConfig, source: PairSource) -> PairSource:
-    """`pool` pairs of the source, drawn once into the user's cache folder.
-
-    Raises:
-        ValueError: the source's pictures are not of one size, or the pool's file is damaged.
-        RuntimeError: the disk has no room for the pool.
-    """
-    from accelerate import PartialState
-    from tqdm import tqdm
-
-    from anydoor_lab.data.cache import PairPool, cache_folder
-    from anydoor_lab.data.rows import FORMAT
-    from anydoor_lab.runs.provenance import config_hash
-
-    if not hasattr(source, "size_px"):
-        raise InputError("pool needs pictures of one size (data=world); use pool=0 with this data")
-    version = getattr(source, "VERSION", 1)
-    name = f"{config_hash(plain(cfg.data))}_v{version}.{FORMAT}_seed{cfg.data_seed}_{cfg.pool}.pool"
-    pool = PairPool(source, cfg.pool, cache_folder() / "pools" / name, cfg.data_seed)
-    with PartialState().main_process_first():
-        for _ in tqdm(pool.fill(), total=cfg.pool, desc="drawing pairs", unit="pair"):
-            pass
-    return pool
-
-
 def build_samples(cfg: DictConfig, pipeline: AnyDoorPipeline) -> PairStream:
     """The training samples.
 
@@ -152,7 +132,8 @@ def build_samples(cfg: DictConfig, pipeline: AnyDoorPipeline) -> PairStream:
     conditioner = pipeline.conditioner()
     if isinstance(conditioner, Conditioner):
         conditioner = replace(conditioner, **plain(cfg.conditioning))
-    return PairStream(source, conditioner, cfg.seed, cfg.train.still_share)
+    stream = PairStream(source, conditioner, cfg.seed, cfg.train.still_share)
+    return replace(stream, kept=kept_pairs(cfg, stream)) if cfg.get("share") else stream
 
 
 def build_objective(cfg: DictConfig, pipeline: AnyDoorPipeline) -> DiffusionLoss:
