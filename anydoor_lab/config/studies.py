@@ -138,7 +138,6 @@ def sampled(
     asked: Asked, variants: Mapping[str, Callable[[AnyDoorPipeline], Any]]
 ) -> tuple[list[Scored], dict[tuple[str, str], float]]:
     """The embedded network under several ways of sampling: scores, and seconds a picture."""
-
     runs: list[Scored] = []
     seconds: dict[tuple[str, str], float] = {}
     place = Path("runs") / ("fast" if asked.fast else "") / asked.experiment

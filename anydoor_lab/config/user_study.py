@@ -1,4 +1,4 @@
-"""Table 2: the user study, from the methods' pictures to the sheet, and from ratings to the table."""
+"""Table 2: the user study, from methods' pictures to the sheet, and from ratings to the table."""
 
 from __future__ import annotations
 

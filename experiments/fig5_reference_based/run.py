@@ -1,4 +1,4 @@
-"""Figure 5: methods that take a reference picture, none tuned on it. See README.md beside this file.
+"""Figure 5: methods that take a reference picture, none tuned on it. See README.md here.
 
 python experiments/fig5_reference_based/run.py [--fast] [--device cuda] [--data world]
 """
