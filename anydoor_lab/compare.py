@@ -162,6 +162,7 @@ class Ending:
         return False
 
     def _report(self) -> None:
+        from anydoor_lab.report.dashboard import write_dashboard
         from anydoor_lab.report.experiment import write_experiment
 
         try:
@@ -169,6 +170,7 @@ class Ending:
                 write_experiment(self.sweep, self.experiment)
             else:
                 compare(self.sweep)
+            print(f"page     {write_dashboard(self.sweep, self.experiment)}")
         except ValueError as error:
             print(f"no comparison: {error}", file=sys.stderr)
 

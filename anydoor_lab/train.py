@@ -212,7 +212,9 @@ class Trainer:
         self, scores: dict[str, Any], row: dict[str, Any], state: TrainingState, tracker: Tracker
     ) -> None:
         """Hand the final scores on, draw the losses, and say where everything is."""
+        from anydoor_lab.report.pictures import picture_rows
         from anydoor_lab.report.scores import pairs_called
+        from anydoor_lab.runs.tracking import RESULTS
 
         seed = self.bench.settings.seed
         called = pairs_called(scores)
@@ -227,6 +229,7 @@ class Trainer:
         if state.rejected:
             self.run.note(**read_facts(self.run.folder), passed_over=dict(state.rejected))
             print(f"passed over while training: {dict(state.rejected)}")
+        tracker.tabulate(RESULTS, picture_rows(self.run.folder, self.run.folder.name))
         tracker.finish({f"final/{k}": v for k, v in row.items() if isinstance(v, float)})
         print(f"weights  {self.run.checkpoints}\nrun      {self.run.folder}")
 

@@ -34,7 +34,8 @@ def paper() -> AnyDoorPipeline:
 @pytest.mark.parametrize(
     ("gigabytes", "offload", "tiling"),
     [(80, "none", False), (24, "none", False), (12, "none", False), (8, "none", False),
-     (5, "model", False), (3.2, "model", True), (1.5, "sequential", False), (1.0, "sequential", True)],
+     (5, "model", False), (3.2, "model", True), (1.5, "sequential", False),
+     (1.0, "sequential", True)],
 )  # fmt: skip
 def test_auto_offloads_no_more_than_it_must(
     paper: AnyDoorPipeline, gigabytes: float, offload: str, tiling: bool

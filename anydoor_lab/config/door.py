@@ -80,7 +80,7 @@ def _run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
         if asks_for_help(sys.argv[1:]):
             print(help_text(config_name, sys.argv[1:]))
             return
-        sys.argv[1:] = as_pasted(sys.argv[1:])
+        sys.argv[1:] = as_pasted(sys.argv[1:], config_name)
         with _raising():
             folder, guarded = str(conf_dir()), _guard(task, config_name, full_errors)
             command = hydra.main(version_base="1.3", config_path=folder, config_name=config_name)

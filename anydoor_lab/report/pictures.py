@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,6 +48,17 @@ def cut_out(scene: np.ndarray, pair: Pair) -> np.ndarray:
     height, width = scene.shape[:2]
     box = Box.around(pair.scene_mask).grown(1.5, height, width).squared(height, width)
     return np.ascontiguousarray(scene[box.slices])
+
+
+def picture_rows(run: Path, variant: str) -> list[dict[str, Any]]:
+    """The kept results of a run as rows: variant, pair, and a picture (H, W, 3) for each part."""
+    folder = run / PICTURES
+    numbers = sorted(path.name.split("_")[0] for path in folder.glob("*_result.png"))
+    return [
+        {"variant": variant, "pair": int(number)}
+        | {part: read_image(folder / f"{number}_{part}.png") for part in PARTS}
+        for number in numbers
+    ]
 
 
 def _plain(shown: np.ndarray | Cell) -> np.ndarray:
