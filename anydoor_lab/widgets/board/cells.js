@@ -7,15 +7,22 @@ const SHARP_FROM = 1.5; // zoom from which the thumbnails are too coarse
 
 // what all parts of one view share
 function shared(model, root) {
-  const url = urls(), sources = new Map();
+  const url = urls(), sources = new Map(), asked = new Set();
   let look = WHOLE;
   const set = (name, value) => { model.set(name, value); model.save_changes(); };
   return {
     model, root, set, sources,
     take: (key, bytes) => sources.set(key, url(key, bytes)),
+    // large pictures of these cells, each asked for once
+    want(cells) {
+      const fresh = cells.filter((k) => !asked.has(k));
+      fresh.forEach((k) => asked.add(k));
+      if (fresh.length) model.send({ do: "want", cells: fresh, large: true });
+    },
     forget: (start) => [...sources.keys()].filter((k) => k.startsWith(start)).forEach((key) => {
       url(key);
       sources.delete(key);
+      asked.clear();
     }),
     look: () => look,
     turn(next) {
@@ -168,7 +175,7 @@ function detail(board, name) {
     const k = model.get("selected"), note = model.get("_notes")[k];
     root.classList.toggle("ad-hidden", k < 0);
     if (k < 0) return;
-    if (note && note.state === "done" && !board.sources.has(`large:${k}`)) want(board, [k]);
+    if (note && note.state === "done") board.want([k]);
     title.textContent = name(k);
     dress(board, made, k, true);
     scores(lines, note);
@@ -178,10 +185,6 @@ function detail(board, name) {
   return { root, tell };
 }
 
-function want(board, cells) {
-  board.model.send({ do: "want", cells, large: true });
-}
-
 // asks for sharp pictures of the cells that are seen, once the eye rests
 function sharpen(board, scroll, cells) {
   let waiting = 0;
@@ -189,10 +192,9 @@ function sharpen(board, scroll, cells) {
     const seen = scroll.getBoundingClientRect(), notes = board.model.get("_notes");
     const visible = cells.map(({ root }, k) => [root.getBoundingClientRect(), k])
       .filter(([at, k]) => at.bottom > seen.top && at.top < seen.bottom
-        && at.right > seen.left && at.left < seen.right && notes[k] && notes[k].state === "done"
-        && !board.sources.has(`large:${k}`))
+        && at.right > seen.left && at.left < seen.right && notes[k] && notes[k].state === "done")
       .map(([, k]) => k);
-    if (visible.length) want(board, visible);
+    board.want(visible);
     cells.forEach((one) => one.tell());
   }
   const rest = () => {
@@ -219,6 +221,12 @@ function listen(board, tell) {
   model.send({ do: "want", cells: null, large: false });
 }
 
+const hint = (board) => [
+  "Dashed frame: the baseline; green and red numbers: better and worse than it.",
+  "Keys: arrows move", board.can("open") && "Enter opens", board.can("baseline") && "B baseline",
+  "R result", "D difference", "+ − 0 zoom (or Ctrl and the wheel; drag to move).",
+].filter(Boolean).join(", ").replace("it., ", "it. ");
+
 export function render({ model: given, el }) {
   const model = scoped(given);
   const root = element("div", { className: "ad ad-board" }), board = shared(model, root);
@@ -230,6 +238,7 @@ export function render({ model: given, el }) {
   const made = grid(board), chosen = detail(board, name);
   const scroll = element("div", { className: "ad-scroll" }, made.root);
   root.append(element("div", { className: "ad-body" }, scroll, chosen.root));
+  root.append(element("p", { className: "ad-hint" }, hint(board)));
   handle(board, made.root, made.cells);
   dragged(board, root);
   sharpen(board, scroll, made.cells);

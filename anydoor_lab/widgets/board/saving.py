@@ -112,7 +112,10 @@ def _draw_cell(figure: Figure, board: Board, number: int) -> None:
         axes.imshow(board.looked_at(number))
     else:
         axes.text(0.5, 0.5, note["word"], ha="center", va="center", fontsize=7, wrap=True)
-    said = "\n".join(f"{name} {value} {delta}" for name, value, delta, _ in note["scores"][:2])
+    said = "\n".join(
+        f"{name} {value}" + (f" ({delta})" if delta else "")
+        for name, value, delta, _ in note["scores"][:2]
+    )
     words = "baseline" if number == board.baseline else ""
     axes.text(0.5, -0.03, "\n".join(filter(None, [said, words])), ha="center", va="top",
               fontsize=7.5, transform=axes.transAxes)  # fmt: skip
