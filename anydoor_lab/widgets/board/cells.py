@@ -39,6 +39,10 @@ class Cells(View):
     """What the buttons offer: `generate`, `open`, `save`, `whole`, `before`."""
     _notes = List(Dict()).tag(sync=True)
 
+    def __init__(self, **traits: Any) -> None:
+        self._valid: dict[str, int] = {}
+        super().__init__(**traits)
+
     @traitlets.validate("mode")
     def _check_mode(self, proposal: dict[str, Any]) -> str:
         return proposal["value"] if proposal["value"] in MODES else "result"
@@ -46,10 +50,11 @@ class Cells(View):
     @traitlets.validate("selected", "baseline")
     def _check_cell(self, proposal: dict[str, Any]) -> int:
         """A number of a cell, or the old one."""
-        most = len(self.rows) * len(self.columns)
         name, value = proposal["trait"].name, int(proposal["value"])
-        least = -1 if name == "selected" else 0
-        if least <= value < most or (value == least and not most):
+        least, most = -1 if name == "selected" else 0, len(self.rows) * len(self.columns)
+        if value == least or least < value < most:
+            self._valid[name] = value
             return value
         self.message = f"the cell is {value}; the board has the cells 0 to {most - 1}"
-        return int(self._trait_values.get(name, least))
+        # what the browser sends is checked after it was set: the trait itself knows no old value
+        return self._valid.get(name, least)
