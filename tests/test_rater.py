@@ -111,7 +111,7 @@ def test_two_raters_sheets_come_to_table_2(tmp_path: Path) -> None:
         METHODS[0]: 3.0, METHODS[1]: 3.0
     }  # fmt: skip
     assert "alpha" in str(table.caption)
-    assert ann._summary[0] == ["method", "fidelity", "quality"]
+    assert ann._summary[0] == ["code", "fidelity", "quality"]
     assert ann._summary[-1][0] == "agreement (alpha)"
 
 

@@ -51,6 +51,7 @@ class AblationBoard(Board):
         methods: by the names in `method`; `anydoor` is the pipeline, and another name is one of
             conf/method.
         judges: of the scores; default the embedded ones for CLIP and DINO score.
+        baseline: the cell that the others are compared with, row by row from 0.
         title: above the board.
         folder: where `save` writes.
         settings: of all cells: the components, `shape` and `blend`.
@@ -77,6 +78,7 @@ class AblationBoard(Board):
         runs: Mapping[str, AnyDoorPipeline | str | Path] | None = None,
         methods: Mapping[str, Method] | None = None,
         judges: Judges | None = None,
+        baseline: int = 0,
         title: str = "Ablation board",
         folder: str | Path = "outputs/board",
         **settings: Any,
@@ -111,6 +113,7 @@ class AblationBoard(Board):
             folder,
             facts,
         )
+        self.baseline = baseline
 
     @classmethod
     def from_runs(

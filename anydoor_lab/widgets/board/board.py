@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -180,9 +181,10 @@ class Board(ipywidgets.VBox):
         """The board as it is now, as a matplotlib figure."""
         return board_figure(self)
 
-    def _repr_png_(self) -> bytes:
-        import io
-
+    def _repr_png_(self) -> bytes | None:
+        """The figure where no front end shows the widget; nothing of an empty board."""
+        if not self.filled:
+            return None
         buffer = io.BytesIO()
         self.figure().savefig(buffer, format="png", facecolor="white")
         return buffer.getvalue()

@@ -39,10 +39,11 @@ function shared(model, root) {
 // a picture with the scene before and the baseline over it, each shown in its mode
 function frame() {
   const image = element("img", { alt: "", draggable: false });
-  const before = element("img", { alt: "", draggable: false, className: "ad-over ad-before" });
+  const before = element("img", { alt: "", draggable: false });
   const against = element("img", { alt: "", draggable: false, className: "ad-over ad-against" });
   const word = element("div", { className: "ad-word" });
-  const root = element("div", { className: "ad-frame" }, image, before, against, word);
+  const split = element("div", { className: "ad-over ad-before" }, before);
+  const root = element("div", { className: "ad-frame" }, image, split, against, word);
   return { root, image, before, against, word };
 }
 
@@ -100,7 +101,9 @@ function grid(board) {
   const { model } = board, rows = model.get("rows"), columns = model.get("columns");
   const root = element("div", { className: "ad-grid", role: "grid", "aria-label": "Board" });
   root.style.gridTemplateColumns = `92px repeat(${columns.length}, var(--cell))`;
-  const head = (className, role, text) => element("div", { className, role }, text);
+  const head = (className, role, text) => (
+    element("div", { className, role }, text.replaceAll(", ", "\n"))
+  );
   root.append(element("div"), ...columns.map((text) => head("ad-colhead", "columnheader", text)));
   const cells = [];
   rows.forEach((text, r) => {

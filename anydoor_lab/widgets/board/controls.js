@@ -55,7 +55,8 @@ export function looks(board) {
   );
   function tell() {
     root.dataset.mode = model.get("mode");
-    buttons.forEach((one, k) => one.setAttribute("aria-pressed", modes[k][0] === model.get("mode")));
+    const chosen = model.get("mode");
+    buttons.forEach((one, k) => one.setAttribute("aria-pressed", modes[k][0] === chosen));
     sliding.classList.toggle("ad-hidden", model.get("mode") !== "before");
     // to the right is more of the result, as the words beside the slider say
     root.style.setProperty("--split", `${100 - split.value}%`);

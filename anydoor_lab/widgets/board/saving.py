@@ -20,7 +20,7 @@ from anydoor_lab.widgets.view import png
 if TYPE_CHECKING:
     from anydoor_lab.widgets.board.board import Board
 
-CELL_IN, HEAD_IN, WORDS_IN = 1.7, 1.2, 0.55
+CELL_IN, WORDS_IN = 1.7, 0.55
 TRAITS = ("title", "rows", "columns", "status", "progress", "busy", "finished", "selected",
           "baseline", "mode", "message", "_notes")  # fmt: skip
 PAGE = """<!doctype html>
@@ -84,25 +84,34 @@ def _text(content: bytes) -> str:
 def board_figure(board: Board) -> Figure:
     """The cells with their scores, row and column headed, the facts below."""
     view, rows, columns = board.view, board.view.rows, board.view.columns
-    width = HEAD_IN + CELL_IN * len(columns)
+    head, width = head_in(board), head_in(board) + CELL_IN * len(columns)
     height = 0.9 + (CELL_IN + WORDS_IN) * len(rows) + 0.3
     figure = Figure(figsize=(max(width, 5.0), height), dpi=120)
     FigureCanvasAgg(figure)
     figure.text(0.5, 1 - 0.08 / height, view.title, ha="center", va="top", fontsize=10, wrap=True)
     for c, text in enumerate(columns):
-        x = (HEAD_IN + CELL_IN * (c + 0.5)) / figure.get_figwidth()
+        x = (head + CELL_IN * (c + 0.5)) / figure.get_figwidth()
         figure.text(x, 1 - 0.62 / height, text, ha="center", va="center", fontsize=9)
     for number in range(len(board.filler.grid)):
         _draw_cell(figure, board, number)
-    facts = "; ".join(f"{name} {value}" for name, value in board.facts.items())
-    figure.text(0.5, 0.06 / height, facts, ha="center", va="bottom", fontsize=8, color="#444444")
+    several = f"shown pair {view.pair + 1} of {view.num_pairs}; " if view.num_pairs > 1 else ""
+    facts = several + "; ".join(f"{name} {value}" for name, value in board.facts.items())
+    figure.text(
+        0.5, 0.06 / height, facts, ha="center", va="bottom", fontsize=8, color="#444444", wrap=True
+    )
     return figure
+
+
+def head_in(board: Board) -> float:
+    """Inches that the rows' heads take."""
+    longest = max((len(part) for text in board.view.rows for part in text.split(" ", 1)), default=0)
+    return max(0.7, 0.3 + 0.078 * longest)
 
 
 def _draw_cell(figure: Figure, board: Board, number: int) -> None:
     width, height = figure.get_size_inches()
     row, column = board.filler.grid.place(number)
-    left = HEAD_IN + CELL_IN * column
+    left = head_in(board) + CELL_IN * column
     bottom = height - 0.85 - (CELL_IN + WORDS_IN) * (row + 1) + WORDS_IN
     sides = (left / width, bottom / height, (CELL_IN - 0.1) / width, (CELL_IN - 0.05) / height)
     axes = figure.add_axes(sides)

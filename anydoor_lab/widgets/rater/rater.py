@@ -23,6 +23,7 @@ from anydoor_lab.metrics.ratings import (
 )
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import write_whole
+from anydoor_lab.structures.images import resized
 from anydoor_lab.widgets.bundle import bundled
 from anydoor_lab.widgets.rater.sheet import Sheet
 from anydoor_lab.widgets.rater.study import Pictures, Shown, Study, named_sets
@@ -188,8 +189,7 @@ class Rater(View):
         pictures = self._pictures()
         figure, panels = empty_figure(len(pictures), [title for title, _ in pictures])
         for axes, (_, several) in zip(panels, pictures, strict=True):
-            height = min(one.shape[0] for one in several)
-            axes.imshow(np.concatenate([one[:height] for one in several], axis=1))
+            axes.imshow(_beside(several))
         figure.supxlabel(f"item {self.item + 1} of {self.num_items}, {self.rated} ratings of "
                          f"{self.total}", fontsize=9, color="#444444")  # fmt: skip
         return figure
@@ -268,10 +268,21 @@ class Rater(View):
             self.rate(*(content[name] for name in ("place", "criterion", "score", "item")))
 
 
+def _beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures in two columns (one alone as it is), all as large as the first."""
+    first = pictures[0]
+    alike = [resized(one, *first.shape[:2]) for one in pictures]
+    if len(alike) == 1:
+        return first
+    alike += [np.full_like(first, 255)] * (len(alike) % 2)
+    rows = [np.concatenate(alike[k : k + 2], axis=1) for k in range(0, len(alike), 2)]
+    return np.concatenate(rows)
+
+
 def _lines(frame: pd.DataFrame, criteria: Sequence[str]) -> list[list[str]]:
     """The aggregate as text, its header first."""
     known = [c for c in criteria if c in frame]
-    lines = [["method", *known]]
+    lines = [["code", *known]]
     for row in frame.to_dict("records"):
         cells = [str(row["method"])]
         for name in known:
