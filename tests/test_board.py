@@ -16,6 +16,7 @@ from PIL import Image
 from anydoor_lab import AblationBoard, CopyPaste, Pair, load_pipeline
 from anydoor_lab.data.world import World
 from anydoor_lab.methods.choices import method_names, named_method
+from anydoor_lab.models.embedded import embedded_folder
 from anydoor_lab.runs.tracking import RunFacts, WandbTracker
 from anydoor_lab.structures.files import write_sealed
 from anydoor_lab.structures.rng import rng_for
@@ -198,6 +199,20 @@ def test_other_methods_and_runs_stand_beside_and_a_cell_that_cannot_be_says_why(
     assert np.array_equal(other.picture(3), pasted)
     with pytest.raises(ValueError, match="copy_paste has no settings to try"):
         other.open_cell(2)
+
+
+def test_a_runs_folder_is_a_component_and_is_loaded_when_it_is_needed(
+    embedded: AnyDoorPipeline, judges: Judges
+) -> None:
+    folder = str(embedded_folder("anydoor"))
+    made = AblationBoard(
+        embedded, pairs=[drawn()], rows={"run": ["own", folder]}, columns={"idx": ["dinov2"]},
+        judges=judges, steps=2,
+    )  # fmt: skip
+    filled(made)
+    assert made.rows["error"].tolist() == ["", ""]
+    assert np.array_equal(made.picture(0), made.picture(1))  # the same weights
+    assert made.rows["colour_difference"].tolist() == [0, 0]
 
 
 def test_the_methods_of_conf_are_built_by_name_or_say_what_they_need() -> None:

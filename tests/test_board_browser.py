@@ -168,8 +168,7 @@ def test_a_rater_rates_by_keyboard_and_each_rating_is_saved(tmp_path: Path) -> N
         rater.locator(".ad-set").first.click()
         for rated, key in enumerate("41324", 1):
             shown.keyboard.press(key)
-            done = str(rated)
-            wait_until(lambda done=done: rater.get_attribute("data-rated") == done, 20, done)  # type: ignore[misc]
+            shown.locator(f".ad-rater[data-rated='{rated}']").wait_for(timeout=LONG)
         sheet = tmp_path / "study" / "ratings_ann.csv"
         assert pd.read_csv(sheet)["score"].tolist() == [4, 1, 3, 2, 4]
         shown.keyboard.press("ArrowLeft")

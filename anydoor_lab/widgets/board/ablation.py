@@ -89,10 +89,9 @@ class AblationBoard(Board):
         self.pairs = [own] if own is not None else list(pairs or ())
         varied = {*rows, *columns}
         fixed = _fixed(pipeline, varied) | settings
-        first = [{name: list(values)[:1] for name, values in axis.items()}
-                 for axis in (rows, columns)]  # fmt: skip
         cells = math.prod(len(list(values)) for values in (*rows.values(), *columns.values()))
-        grid = Grid.of(*((rows, columns) if cells <= MAX_CELLS else first), fixed)
+        few = cells <= MAX_CELLS
+        grid = Grid.of(rows if few else _first(rows), columns if few else _first(columns), fixed)
         judged = judges or tiny_judges()
         placing = Placing(pipeline, self.pairs, grid, judged, runs, methods)
         _check(grid, len(self.pairs), pipeline, runs or {}, methods or {})
@@ -246,6 +245,11 @@ def _check_number(name: str, value: Any, num_pairs: int) -> None:
         low, high = ranges[name]
         if not is_whole(value) or not low <= value <= high:
             raise InputError(f"{name} is {value!r}; expected a whole number, {low} to {high}")
+
+
+def _first(axis: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """One value of each component, to try how long it takes."""
+    return {name: list(values)[:1] for name, values in axis.items()}
 
 
 def _refuse(cells: int, placing: Placing) -> None:

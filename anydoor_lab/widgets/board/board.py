@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -144,7 +144,8 @@ class Board(ipywidgets.VBox):
     def selection(self) -> dict[str, Any]:
         """The chosen cell's row of `rows` as a dictionary; empty where none is chosen."""
         chosen = self.view.selected
-        return {} if chosen < 0 else self.rows.to_dict("records")[chosen]
+        row = self.rows.to_dict("records")[chosen] if chosen >= 0 else {}
+        return {str(name): value for name, value in row.items()}
 
     def picture(self, number: int, pair: int = 0) -> np.ndarray:
         """The whole picture of a cell, (H, W, 3) uint8.
@@ -223,9 +224,8 @@ class Board(ipywidgets.VBox):
 
     def _tell(self, _: Any = None) -> None:
         """Words and numbers of all cells."""
-        self.view._notes = notes_of(
-            self.filler.grid, self.filled, self.baseline, self.windows, self._pair_of
-        )
+        grid = self.filler.grid
+        self.view._notes = notes_of(grid, self.filled, self.baseline, self._pair_of)
 
     def _show(self, numbers: Sequence[int], large: bool = False) -> None:
         """Pictures of cells to all views."""
@@ -245,7 +245,11 @@ class Board(ipywidgets.VBox):
 
     def _hear(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
         del buffers
-        acts = {"generate": self.generate, "cancel": self.cancel, "save": self.save}
+        acts: dict[str, Callable[[], Any]] = {
+            "generate": self.generate,
+            "cancel": self.cancel,
+            "save": self.save,
+        }
         with self.view.telling():
             if content.get("do") in acts:
                 acts[content["do"]]()

@@ -118,8 +118,8 @@ class Placing:
             yield from (Filled(number, error=str(error)) for number in several)
             return
         each = (time.perf_counter() - began) / len(cells)
-        for numbers, several, row in zip(cells.values(), results, scores, strict=True):
-            patches = [Patch.of(r.pair.scene, r.scene) for r in several]
+        for numbers, made, row in zip(cells.values(), results, scores, strict=True):
+            patches = [Patch.of(one.pair.scene, one.scene) for one in made]
             yield from (Filled(number, patches, row, each) for number in numbers)
 
     def placed(
@@ -242,4 +242,4 @@ def tiny_judges() -> Judges:
 
     sources = {name: locate(f"embedded:judge_{name}") for name in ("clip", "dino")}
     metrics = {"clip": clip_score(sources["clip"]), "dino": dino_score(sources["dino"])}
-    return Judges(metrics, ScoreProtocol(**sources))
+    return Judges(metrics, ScoreProtocol(clip=sources["clip"], dino=sources["dino"]))

@@ -79,12 +79,10 @@ def notes_of(
     grid: Grid,
     filled: Mapping[int, Filled],
     baseline: int,
-    windows: Sequence[Box],
     pair_of: Callable[[int], int],
 ) -> list[dict[str, Any]]:
     """For each cell what the browser says of it: state, word, scores, the pair that it shows, the
     cell it is compared with, and all of its settings."""
-    del windows
     notes = []
     for number in range(len(grid)):
         done, base = filled.get(number), grid.same_pair(number, baseline)

@@ -75,7 +75,7 @@ class Rater(View):
     results = Bool(False).tag(sync=True)
     _questions = List(Unicode()).tag(sync=True)
     _scores = List(List(Int())).tag(sync=True)
-    _summary = List().tag(sync=True)
+    _summary = List(List(Unicode())).tag(sync=True)
 
     def __init__(
         self,

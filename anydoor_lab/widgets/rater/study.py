@@ -63,7 +63,8 @@ class Study:
     @property
     def codes(self) -> dict[str, str]:
         """A code for each method, the same for all raters of a study, that says nothing of it."""
-        rng, codes = rng_for(self.seed, 0, "codes"), {}
+        rng = rng_for(self.seed, 0, "codes")
+        codes: dict[str, str] = {}
         for name in sorted(self.sets):
             while (code := "".join(rng.choice(list(LETTERS), 3))) in codes.values():
                 pass
