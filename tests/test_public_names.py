@@ -30,6 +30,7 @@ FROZEN = [
     "Rater",
     "Things",
     "ThingCrops",
+    "EffnetExtractor",
     "FeatureAutoencoding",
     "AfterSweep",
     "AnyDoorMethod",
