@@ -147,6 +147,7 @@ def test_500_cells_are_refused_with_the_time_they_would_take(
         ({"collage": ["magic"]}, "collage is 'magic'; expected one of own, none"),
         ({"collage": []}, r"collage is \[\]; expected a list of values"),
         ({"collage": "hf"}, "collage is 'hf'; expected a list"),
+        ({"steps": 5}, "steps is 5; expected a list of values"),
         ({"collage": ["hf", "hf"]}, "collage has a value twice"),
         ({"seed": [0]}, "seed stands in the rows and in the columns"),
         ({"steps": [0]}, "steps is 0; expected a whole number, 1 to 1000"),
@@ -331,11 +332,19 @@ def test_wandbs_local_folders_stand_on_a_board(tmp_path: Path) -> None:
     (inner,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
     made = AblationBoard.from_runs([inner])
     assert made.picture(0)[0, 0].tolist() == [77, 77, 77]
+    assert made.rows["clip"][0] == 61.5  # by W&B's own reader: an offline run keeps records only
+    summary = inner / "files" / "wandb-summary.json"  # as an online run has it
+    summary.write_text('{"clip": 70.5, "_runtime": 3}')
+    assert AblationBoard.from_runs([inner]).rows["clip"][0] == 70.5
+    summary.write_text('{"clip": 70')
+    assert "is damaged" in AblationBoard.from_runs([inner]).rows["error"][0]
     (tmp_path / "run" / "config.yaml").write_text("seed: 0\n")
     made = AblationBoard.from_runs([inner])  # of a run's folder: its own files count
     assert made.rows["loss"][0] == 0.5
     with pytest.raises(ValueError, match="is no run's folder: it has neither config.yaml nor"):
         AblationBoard.from_runs([tmp_path])
+    with pytest.raises(ValueError, match="there is no run; give the folders"):
+        AblationBoard.from_runs([])
 
 
 def test_a_patch_is_the_picture_and_small() -> None:

@@ -24,7 +24,7 @@ from anydoor_lab.structures.originals import Picture
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.widgets.board.board import Board
 from anydoor_lab.widgets.board.finished import FinishedRuns
-from anydoor_lab.widgets.board.grid import MAX_CELLS, Grid
+from anydoor_lab.widgets.board.grid import MAX_CELLS, Grid, combinations
 from anydoor_lab.widgets.board.pictures import window_of
 from anydoor_lab.widgets.board.placing import ANYDOOR, OWN, Placing, offered_by, tiny_judges
 from anydoor_lab.widgets.teleporter.teleporter import Teleporter
@@ -89,7 +89,7 @@ class AblationBoard(Board):
         self.pairs = [own] if own is not None else list(pairs or ())
         varied = {*rows, *columns}
         fixed = _fixed(pipeline, varied) | settings
-        cells = math.prod(len(list(values)) for values in (*rows.values(), *columns.values()))
+        cells = combinations(rows) * combinations(columns)
         few = cells <= MAX_CELLS
         grid = Grid.of(rows if few else _first(rows), columns if few else _first(columns), fixed)
         judged = judges or tiny_judges()

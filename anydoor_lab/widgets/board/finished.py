@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from anydoor_lab.runs.folder import GRID, SCORES, read_facts, read_scores
 from anydoor_lab.runs.settings import CONFIG
-from anydoor_lab.runs.tracking import read_metrics
+from anydoor_lab.runs.tracking import read_metrics, read_summary
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.files import read_small
 from anydoor_lab.structures.images import read_image
 from anydoor_lab.widgets.board.grid import Grid
 from anydoor_lab.widgets.board.pictures import Filled, Patch
@@ -35,7 +33,10 @@ class FinishedRuns:
     """
 
     def __init__(self, folders: Sequence[str | Path]) -> None:
+        if not folders:
+            raise InputError("there is no run; give the folders of finished ones")
         self.folders = [_run_folder(Path(folder)) for folder in folders]
+        self._scores: dict[Path, dict[str, Any]] = {}
         names = _names(self.folders)
         columns = [c for c in (FIRST, LAST, RESULTS) if any(_picture(f, c) for f in self.folders)]
         rows = tuple({"run": name} for name in names)
@@ -49,7 +50,9 @@ class FinishedRuns:
             folder = self.folders[self.grid.place(number)[0]]
             try:
                 path = _picture(folder, self.grid.settings(number)["picture"])
-                scores = scores_of(folder)
+                if folder not in self._scores:
+                    self._scores[folder] = scores_of(folder)
+                scores = self._scores[folder]
                 if path is None:
                     yield Filled(number, scores=scores, error="this run has no such picture")
                     continue
@@ -70,20 +73,10 @@ def scores_of(folder: Path) -> dict[str, Any]:
     if (folder / SCORES).is_file():
         scores = read_scores(folder)
         row = scores["rows"][scores["model_row"]]
-    elif (folder / WANDB_SUMMARY).is_file():
-        row = _summary(folder / WANDB_SUMMARY)
     else:
-        row = {k: v for k, v in (read_metrics(folder) or [{}])[-1].items() if k == "loss"}
+        last = (read_metrics(folder) or [{}])[-1]
+        row = read_summary(folder) or {k: v for k, v in last.items() if k == "loss"}
     return {k: v for k, v in row.items() if isinstance(v, int | float) and k not in ("n", "step")}
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    """W&B's summary without what it adds itself."""
-    try:
-        found = json.loads(read_small(path))
-        return {key: value for key, value in found.items() if not key.startswith("_")}
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{path} is damaged ({error})") from error
 
 
 def _picture(folder: Path, kind: str) -> Path | None:

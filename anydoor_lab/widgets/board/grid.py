@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,13 +80,22 @@ def label(settings: Settings) -> str:
     return ", ".join(f"{name} {said.get(name, str)(value)}" for name, value in settings.items())
 
 
-def _combined(kind: str, values: Mapping[str, Sequence[Any]]) -> tuple[Settings, ...]:
+def combinations(values: Mapping[str, Sequence[Any]]) -> int:
+    """How many rows, or columns, these values make.
+
+    Raises:
+        InputError: a component has no list of values, an empty one, or a value twice.
+    """
     for name, several in values.items():
-        listed = list(several) if isinstance(several, Sequence) else []
-        if isinstance(several, str) or not listed:
+        if isinstance(several, str) or not isinstance(several, Sequence) or not len(several):
             raise InputError(f"{name} is {several!r}; expected a list of values")
-        if len(set(map(str, listed))) < len(listed):
-            raise InputError(f"{name} has a value twice: {listed}; give each once")
+        if len(set(map(str, several))) < len(several):
+            raise InputError(f"{name} has a value twice: {list(several)}; give each once")
+    return math.prod(len(several) for several in values.values())
+
+
+def _combined(kind: str, values: Mapping[str, Sequence[Any]]) -> tuple[Settings, ...]:
+    combinations(values)
     made = tuple(dict(zip(values, one, strict=True)) for one in itertools.product(*values.values()))
     if not values:
         raise InputError(
