@@ -52,8 +52,10 @@ def main(cfg: DictConfig) -> None:
         pipeline.load_lora_weights(cfg.lora)
     pipeline = pipelines.place(pipeline, cfg.device)
     print(f"device   {pipeline.device.type}", flush=True)
-    edit = planned_edit(pair.scene_mask, pipeline.conditioner().placement(pair), cfg.blend)
-    print(f"writes   {edit}" + (f"\nwarning  {edit.warning}" if edit.warning else ""), flush=True)
+    edit = planned_edit(
+        pair.scene_mask, pipeline.conditioner().placement(pair), cfg.blend, pair.reference_mask
+    )
+    print("\n".join([f"writes   {edit}", *(f"warning  {w}" for w in edit.warnings)]), flush=True)
     names = ("num_proposals", "num_inference_steps", "guidance_scale", "seed", "blend", "preset")
     placed = pipeline(
         pair.reference,

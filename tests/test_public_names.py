@@ -28,6 +28,8 @@ from anydoor_lab.structures.rng import rng_for
 FROZEN = [
     "AblationBoard",
     "Rater",
+    "Poisson",
+    "HarmonisedPaste",
     "Things",
     "ThingCrops",
     "EffnetExtractor",
