@@ -15,6 +15,7 @@ from anydoor_lab.structures.checks import UnusablePair, check_masked
 from anydoor_lab.structures.originals import Original, Picture
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets.bundle import bundled
+from anydoor_lab.widgets.examples import Example, references
 from anydoor_lab.widgets.object_cutter.segmenters import Sam, Segmenter, grab_cut
 from anydoor_lab.widgets.painter.painter import Painter, overlaid
 from anydoor_lab.widgets.view import (
@@ -64,6 +65,10 @@ class ObjectCutter(Painter):
     def _marked_at_first(self, original: Original) -> np.ndarray | None:
         """Where the picture's alpha is above 128."""
         return None if original.alpha is None else original.alpha > 128
+
+    def examples(self) -> list[Example]:
+        """Objects of the package, already cut out."""
+        return references()
 
     def cut(
         self, box: Box | None = None, clicks: list[tuple[int, int, bool]] | None = None
