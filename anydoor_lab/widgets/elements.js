@@ -156,8 +156,8 @@ export const PIECE = 4_000_000;
 export const LARGEST_FILE = 200_000_000;
 
 export const tooLarge = ({ name, size }) => (size > LARGEST_FILE
-  ? `${name} has ${Math.round(size / 1e6)} MB; at most ${LARGEST_FILE / 1e6} MB can be opened here, `
-    + "give its path in the notebook instead" : "");
+  ? `${name} has ${Math.round(size / 1e6)} MB; at most ${LARGEST_FILE / 1e6} MB can be opened `
+    + "here, give its path in the notebook instead" : "");
 
 // whether a file could be sent, in pieces, each with `content`
 export async function upload(send, content, file) {

@@ -16,7 +16,33 @@ export function left(drawings, name, session) {
   return drawing && drawing.session !== session ? drawing : null;
 }
 
-export const drawings = () => {
+function drawings() {
   globalThis[PLACE] = globalThis[PLACE] || new Map();
   return globalThis[PLACE];
-};
+}
+
+export async function keep(painter, blob = null) {
+  const mask = blob || await painter.mask.png(), { came, model, name, shown } = painter;
+  drawings().set(name, { session: model.get("_session"), mask, came, shown });
+}
+
+// whether something came back that was drawn while another kernel was behind this painter
+export async function restore(painter) {
+  const { model } = painter;
+  painter.name = painter.name || nameOf(model.get("label"), model.get("_picture"));
+  const drawing = left(drawings(), painter.name, model.get("_session"));
+  if (!drawing) return false;
+  if (drawing.shown !== painter.shown) return !painter.came && bring(painter, drawing.came);
+  const bitmap = drawing.mask && await createImageBitmap(drawing.mask);
+  if (!bitmap) return false;
+  painter.carryOut({ apply: { kind: "mask", bitmap } });
+  painter.tell("What was drawn before the kernel went away is back; Undo takes it off.");
+  return true;
+}
+
+// the picture that was opened then
+function bring(painter, came) {
+  if (came && came.file) painter.open(came.file);
+  else if (came) painter.example(came.number);
+  return Boolean(came);
+}

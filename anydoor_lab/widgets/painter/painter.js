@@ -5,7 +5,7 @@ import { hintOf } from "./commands.js";
 import { listenToFiles, sendFile, sources } from "./files.js";
 import { brushSizes, clamp, moved } from "./geometry.js";
 import { History } from "./history.js";
-import { drawings, left, nameOf } from "./kept.js";
+import { keep, nameOf, restore } from "./kept.js";
 import { Mask } from "./mask.js";
 import { Pen } from "./pen.js";
 import { listenToKeys, listenToPointer } from "./pointer.js";
@@ -96,7 +96,7 @@ class Painter {
     else this.refresh();
     this.loading = false;
     if (size[0]) this.root.dataset.ready = "yes";
-    if (!await this.restore() && this.came) this.keep();
+    if (!await restore(this) && this.came) keep(this);
   }
 
   async loadPicture(size) {
@@ -124,7 +124,7 @@ class Painter {
     else this.history.add(step);
     this.mask.paint(step);
     this.refresh();
-    if (step.prompts) this.keep();
+    if (step.prompts) keep(this);
     this.root.dataset.received = Number(this.root.dataset.received || 0) + 1;
   }
 
@@ -134,7 +134,7 @@ class Painter {
     this.sending = this.sending.then(async () => {
       const blob = await this.mask.png();
       if (!blob) return;
-      this.keep(blob);
+      keep(this, blob);
       this.heard({ do: "stroke" });
       this.mine = true;
       model.set("_region", new DataView(await blob.arrayBuffer()));
@@ -150,32 +150,6 @@ class Painter {
     this.stage.mark(this.history.last?.prompts);
   }
 
-  // ---- a kernel that goes away
-  async keep(blob = null) {
-    const mask = blob || await this.mask.png(), { came, shown } = this;
-    drawings().set(this.name, { session: this.model.get("_session"), mask, came, shown });
-  }
-
-  // whether something came back that was drawn while another kernel was behind this widget
-  async restore() {
-    const { model } = this;
-    this.name = this.name || nameOf(model.get("label"), model.get("_picture"));
-    const drawing = left(drawings(), this.name, model.get("_session"));
-    if (!drawing) return false;
-    if (drawing.shown !== this.shown) return !this.came && this.bring(drawing.came);
-    const bitmap = drawing.mask && await createImageBitmap(drawing.mask);
-    if (!bitmap) return false;
-    this.carryOut({ apply: { kind: "mask", bitmap } });
-    this.tell("What was drawn before the kernel went away is back; Undo takes it off.");
-    return true;
-  }
-
-  bring(came) {
-    if (came && came.file) this.open(came.file);
-    else if (came) this.example(came.number);
-    return Boolean(came);
-  }
-
   // ---- what the pen orders
   carryOut({ paint, keep, apply, prompt, repaint }) {
     this.guide();
@@ -184,6 +158,7 @@ class Painter {
     if (apply) this.mask.paint(apply);
     if (keep || apply) {
       this.history.add(keep || apply);
+      this.model.set("message", "");
       this.send();
     }
     if (prompt) this.ask(prompt);
@@ -210,6 +185,7 @@ class Painter {
 
   tell(text) {
     this.model.set("message", text);
+    this.model.save_changes();
   }
 
   guide() {
