@@ -8,8 +8,9 @@ const bytes = (...values) => new DataView(new Uint8Array(values).buffer);
 test("a widget is known again by its label and its first picture", () => {
   const name = nameOf("Scene", bytes(1, 2, 3));
   assert.equal(nameOf("Scene", bytes(1, 2, 3)), name);
-  const others = [nameOf("Scene", bytes(1, 3, 2)), nameOf("Other", bytes(1, 2, 3)), nameOf("Scene")];
-  for (const other of others) assert.notEqual(other, name);
+  assert.notEqual(nameOf("Scene", bytes(1, 3, 2)), name);
+  assert.notEqual(nameOf("Other", bytes(1, 2, 3)), name);
+  assert.notEqual(nameOf("Scene"), name);
 });
 
 test("only a drawing of another kernel is brought back", () => {

@@ -114,9 +114,10 @@ class ObjectCutter(Painter):
         super()._hear(_, content, buffers)
         if content.get("do") != "prompt":
             return
-        self.message = ""
+        self.message, found = "", False
         with self.telling():
             box = content.get("box")
-            found = None if box is None else Box(box[0], box[2], box[1], box[3])
-            self.cut(found, [(int(y), int(x), bool(on)) for y, x, on in content["clicks"]])
-        self.send({"done": "prompt"})
+            asked = None if box is None else Box(box[0], box[2], box[1], box[3])
+            clicks = [(int(y), int(x), bool(on)) for y, x, on in content["clicks"]]
+            found = self.cut(asked, clicks)
+        self.send({"done": "prompt", "found": found})

@@ -31,7 +31,8 @@ class Painter {
     this.mask = new Mask(this.stage.canvas);
     this.toolbar = new Toolbar(tools, (command, ...all) => this[command](...all));
     this.sizes = { largest: 100, first: this.pen.size };
-    this.asked = null; // what the mask that Python will send was asked for with
+    this.asked = []; // what the masks that Python will send were asked for with, in order
+    this.answered = false; // whether a mask came for the first of them
     this.name = ""; // of this widget among those whose drawings the page keeps
     this.coming = this.came = null; // { file }, or { number } of an example: to be shown, shown
     this.mine = this.loading = false;
@@ -75,8 +76,8 @@ class Painter {
       if (!this.mine) queueMicrotask(() => { if (!this.loading) this.receive(); });
     });
     model.on("change:label", () => { this.head.textContent = model.get("label"); });
-    model.on("change:message", () => this.busy(""));
-    model.on("msg:custom", (content) => { if (content.done) this.done(); });
+    model.on("change:message", () => { if (model.get("message")) this.busy(""); });
+    model.on("msg:custom", (content) => { if (content.done) this.done(content); });
     listenToPointer(this);
     this.stopFiles = listenToFiles(this);
     listenToKeys(this);
@@ -114,9 +115,8 @@ class Painter {
   // take the mask that Python has sent
   async receive() {
     const bytes = this.model.get("_region");
-    const step = { kind: "mask", prompts: this.asked };
-    this.asked = null;
-    this.busy("");
+    const step = { kind: "mask", prompts: this.asked[0] };
+    this.answered = true;
     if (bytes && bytes.byteLength) {
       step.bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
     }
@@ -165,7 +165,7 @@ class Painter {
   }
 
   ask(prompts) {
-    this.asked = prompts;
+    this.asked.push(prompts);
     this.stage.mark(prompts);
     this.busy("Cutting…");
     this.heard({ do: "prompt", ...prompts });
@@ -175,12 +175,20 @@ class Painter {
   busy(text) {
     this.root.classList.toggle("ad-busy", Boolean(text));
     this.stage.sign.textContent = text;
-    if (!text && !this.asked) this.stage.mark(this.history.last?.prompts);
+    if (!text) this.stage.mark(this.history.last?.prompts);
   }
 
-  done() {
-    this.coming = this.asked = null;
-    this.busy("");
+  // Python has done what was asked for; the same mask again comes without a change
+  async done({ done, found }) {
+    const prompts = done === "prompt" ? this.asked.shift() : null;
+    if (prompts && found && !this.answered) {
+      const bitmap = await createImageBitmap(this.stage.canvas);
+      this.history.add({ kind: "mask", prompts, bitmap });
+    }
+    this.coming = null;
+    this.answered = false;
+    if (!this.asked.length) this.busy("");
+    this.refresh();
   }
 
   tell(text) {
@@ -263,7 +271,7 @@ class Painter {
   }
 
   begin() {
-    this.carryOut(this.pen.begin(this.pen.cursor, this.history.last?.prompts));
+    this.carryOut(this.pen.begin(this.pen.cursor, this.asked.at(-1) || this.history.last?.prompts));
   }
 
   async open(file, kind = "open") {

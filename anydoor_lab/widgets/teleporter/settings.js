@@ -13,8 +13,8 @@ export const NUMBERS = {
 export const CHOICES = {
   idx: ["ID extractor", "The network that looks at the object and tells what it is; the paper "
     + "takes dinov2"],
-  collage: ["Collage", "What is shown of the object in its new place: hf its fine lines and letters "
-    + "only (high-frequency map), original all of it, none nothing"],
+  collage: ["Collage", "What is shown of the object in its new place: hf its fine lines and "
+    + "letters only (high-frequency map), original all of it, none nothing"],
   shape: ["Region shape", "How the network is told where the object goes: by the box around your "
     + "region, or by its outline (mask)"],
   blend: ["Paste back", "What of the made picture replaces the scene: the box around your region, "
