@@ -79,11 +79,11 @@ def voila(path: Path) -> Iterator[str]:
         yield f"{address}/?token={token}"
 
 
-def lab(folder: Path) -> Any:
-    """JupyterLab on a folder, without a token and without its news."""
+def lab(folder: Path, again: bool = False) -> Any:
+    """JupyterLab on a folder, without a token and without its news; perhaps not the first one."""
     settings = folder / "jupyter_config_dir" / "lab" / "user-settings" / "@jupyterlab"
     news = settings / "apputils-extension" / "notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
+    news.parent.mkdir(parents=True, exist_ok=again)
     news.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
     port = free_port()
     flags = ["--no-browser", "--ip=127.0.0.1", "--IdentityProvider.token=", "--allow-root"]
