@@ -1,4 +1,4 @@
-"""A kernel that goes away in JupyterLab, in a real Chromium: what is said, kept and brought back."""
+"""A kernel that goes away in JupyterLab, in a real Chromium: what is said, kept, brought back."""
 
 from __future__ import annotations
 

@@ -37,7 +37,9 @@ DROP = """([selector, place, name, kind, data]) => {
   const root = document.querySelectorAll(selector)[place];
   root.dispatchEvent(new DragEvent('drop', { dataTransfer: transfer, bubbles: true }));
 }"""
-PASTE = DROP.replace("drop', { dataTransfer", "paste', { clipboardData").replace("Drag", "Clipboard")
+PASTE = DROP.replace("drop', { dataTransfer", "paste', { clipboardData").replace(
+    "Drag", "Clipboard"
+)
 
 
 @pytest.fixture(scope="module")
@@ -225,12 +227,12 @@ def test_save_says_where_and_the_folder_is_the_users(shown: Any, shared: tuple[A
     shown.get_by_role("button", name="Save to folder").click()
     path = shared[1] / "anydoor_results" / "placed_0001.png"
     shown.locator(".ad-said").get_by_text(f"Saved {path}").wait_for(timeout=LONG)
-    assert read_recipe(path.read_bytes())[0] == read_recipe(path.with_suffix(".json").read_text())[0]
+    assert (
+        read_recipe(path.read_bytes())[0] == read_recipe(path.with_suffix(".json").read_text())[0]
+    )
 
 
-def test_a_picture_above_nine_megabytes_goes_in_and_out_whole(
-    shown: Any, tmp_path: Path
-) -> None:
+def test_a_picture_above_nine_megabytes_goes_in_and_out_whole(shown: Any, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (1700, 1900, 3)).astype(np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
     assert (tmp_path / "noise.png").stat().st_size > 9_200_000

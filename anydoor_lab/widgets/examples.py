@@ -61,7 +61,7 @@ PLACES = {"meadow": 38, "hillside": 37, "sunrise": 184, "lobby": 219, "saucer": 
 def references() -> list[Example]:
     """Objects for `ObjectCutter`."""
     things = [Example(name, partial(_thing, name)) for name in OBJECTS]
-    return things + [Example(n, partial(_photographed, o)) for n, o in PHOTOGRAPHED.items()]
+    return things + [Example(n, partial(photographed, o)) for n, o in PHOTOGRAPHED.items()]
 
 
 def scenes() -> list[Example]:
@@ -83,7 +83,7 @@ def _place(number: int) -> tuple[np.ndarray, None]:
 
 
 def _table() -> tuple[np.ndarray, None]:
-    return _photographed(PHOTOGRAPHED["coffee cup"])[0], None
+    return photographed(PHOTOGRAPHED["coffee cup"])[0], None
 
 
 def _thing(name: str) -> tuple[Image.Image, None]:
@@ -95,7 +95,12 @@ def _thing(name: str) -> tuple[Image.Image, None]:
     return Image.fromarray(np.dstack([colours, shown[..., 3]])), None
 
 
-def _photographed(origin: str) -> tuple[np.ndarray, np.ndarray]:
+def photographed(origin: str) -> tuple[np.ndarray, np.ndarray]:
+    """A photograph of scikit-image and the mask of one of its objects, by the pair's origin.
+
+    Raises:
+        ValueError: it is not there.
+    """
     pair = _photographs().get(origin)
     if pair is None:
         raise InputError(f"the photograph {origin!r} is not in the installed scikit-image")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ipywidgets
 import numpy as np
 import traitlets
 from traitlets import Bool, Float, Int, List, Unicode
@@ -96,3 +97,12 @@ class Panel(View):
         """Put two pictures (H, W, 3) uint8 behind the slider."""
         with self.hold_sync():
             self._before, self._after = to_look_at(before), to_look_at(after)
+
+
+def side_by_side(*children: ipywidgets.DOMWidget) -> ipywidgets.Box:
+    """The widgets as columns that `panel.css` lays out, as many as there is room for."""
+    for child in children:
+        child.layout = ipywidgets.Layout(min_width="0", width="auto", overflow="visible")
+    row = ipywidgets.Box(children)
+    row.add_class("ad-columns")
+    return row

@@ -37,6 +37,13 @@ class Placed:
     pieces: tuple[np.ndarray, ...]
     warning: str = ""
 
+    def is_of(self, pair: Pair) -> bool:
+        """Whether it was made from these very pictures and marks."""
+        own = self.pair
+        same = own.reference is pair.reference and own.scene is pair.scene
+        same = same and np.array_equal(own.reference_mask, pair.reference_mask)
+        return same and np.array_equal(own.scene_mask, pair.scene_mask)
+
     def scene(self, number: int) -> np.ndarray:
         """(H, W, 3) uint8, the scene with a proposal."""
         placed = self.original.rgb.copy()

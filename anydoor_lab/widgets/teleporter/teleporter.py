@@ -19,7 +19,7 @@ from anydoor_lab.structures.pair import Pair
 from anydoor_lab.widgets.last_state import LastState
 from anydoor_lab.widgets.object_cutter.object_cutter import ObjectCutter
 from anydoor_lab.widgets.region_picker.region_picker import RegionPicker
-from anydoor_lab.widgets.teleporter.panel import Panel
+from anydoor_lab.widgets.teleporter.panel import Panel, side_by_side
 from anydoor_lab.widgets.teleporter.placed import Placed
 from anydoor_lab.widgets.teleporter.placing import Placing
 from anydoor_lab.widgets.teleporter.recipe import read_recipe, save_recipe, with_recipe
@@ -70,15 +70,15 @@ class Teleporter(LastState, ipywidgets.VBox):
         self.picker = RegionPicker(scene, region)
         own = pipeline.config
         self._resolution = own.resolution
-        first = {"steps": own.num_inference_steps, "guidance": own.guidance_scale}
-        first["collage"] = own.collage
-        self.panel = Panel(self._placing.names, **(first | settings))
+        first: dict[str, Any] = {"steps": own.num_inference_steps, "collage": own.collage}
+        first |= {"guidance": own.guidance_scale, **settings}
+        self.panel = Panel(self._placing.names, **first)
         self.panel.on_msg(self._hear)
         self.panel.observe(self._choose, "chosen")
         self.panel.observe(self._bring_back, "shown")
         for painter in (self.cutter, self.picker):
             painter.observe(self._changed, "changed")
-        super().__init__([_side_by_side(self.cutter, self.picker, self.panel)])
+        super().__init__([side_by_side(self.cutter, self.picker, self.panel)])
         self.add_class("ad-teleporter")
 
     @property
@@ -281,28 +281,18 @@ class Teleporter(LastState, ipywidgets.VBox):
     def _changed(self, _: Any) -> None:
         """Mark the shown result while it is not of the pictures and marks that are there."""
         if self.shown is not None:
-            pair, cutter, picker = self.shown.pair, self.cutter, self.picker
-            same = cutter.image is pair.reference and picker.image is pair.scene
-            same = same and np.array_equal(cutter.mask, pair.reference_mask)
-            same = same and np.array_equal(picker.mask, pair.scene_mask)
-            self.panel.stale = "" if same else STALE
+            try:
+                self.panel.stale = "" if self.shown.is_of(self.pair()) else STALE
+            except ValueError:  # nothing is marked, or everything
+                self.panel.stale = STALE
         self.keep_last_state()
 
     def _hear(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
-        acts = {"generate": self.generate, "cancel": self.cancel, "save": self.save}
-        acts["download"] = self.download
-        if content.get("do") in acts:
-            acts[content["do"]]()
-        if content.get("do") == "recipe":
+        do = content.get("do")
+        if do in ("generate", "cancel", "save", "download"):
+            getattr(self, do)()
+        elif do == "recipe":
             with self.panel.telling():
                 data = self._upload.take(content, buffers)
                 if data is not None:
                     self.open_recipe(data)
-
-
-def _side_by_side(*children: ipywidgets.DOMWidget) -> ipywidgets.Box:
-    for child in children:
-        child.layout = ipywidgets.Layout(min_width="0", width="auto", overflow="visible")
-    row = ipywidgets.Box(children)
-    row.add_class("ad-columns")
-    return row
