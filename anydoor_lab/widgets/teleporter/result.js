@@ -40,14 +40,14 @@ function pictures(model, root, { list, name, words }) {
   return root;
 }
 
-export const gallery = (model) => pictures(model, group("ad-gallery", "Proposals"), {
+export const gallery = (model) => pictures(model, group("ad-thumbs ad-gallery", "Proposals"), {
   list: "_gallery",
   name: "chosen",
   words: (picture, k) => ({ picture, text: `Proposal ${k + 1}` }),
 });
 
 export function strip(model) {
-  const earlier = pictures(model, group("ad-gallery ad-strip", "Results so far"), {
+  const earlier = pictures(model, group("ad-thumbs ad-strip", "Results so far"), {
     list: "_strip",
     name: "shown",
     words: ({ picture, words }, k) => ({ picture, text: `Result ${k + 1}: ${words}` }),
