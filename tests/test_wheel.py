@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA_ENDINGS = {".yaml", ".json", ".safetensors", ".js", ".css", ".npz", ".png", ".jpg", ".ipynb"}
+DATA_ENDINGS = {
+    ".yaml",
+    ".json",
+    ".safetensors",
+    ".js",
+    ".css",
+    ".npz",
+    ".png",
+    ".jpg",
+    ".ipynb",
+    ".j2",
+}
 
 
 def call(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

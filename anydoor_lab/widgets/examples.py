@@ -14,6 +14,7 @@ from PIL import Image
 from anydoor_lab.data.readers.photos import Photos
 from anydoor_lab.data.things import sheets
 from anydoor_lab.data.things.catalogue import packaged_things
+from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.originals import Picture
 from anydoor_lab.structures.pair import Pair
@@ -41,8 +42,7 @@ class Example:
         picture, mask = self.read()
         image = np.array(picture.convert("RGBA") if isinstance(picture, Image.Image) else picture)
         if mask is not None:
-            rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
-            image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            image = image[Box.around(mask).slices]
         return png(image, THUMB_PX)
 
 

@@ -195,7 +195,7 @@ class Painter(View):
     def _hear(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
         do = content.get("do")
         if do == "examples":
-            self._examples = offered(self.examples())
+            self._examples = [*offered(self.examples())]
         elif do == "example":
             self.show_example(int(content["number"]))
             self.send({"done": do})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from anydoor_lab.structures.originals import Original
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.widgets.teleporter.placed import Placed
 from anydoor_lab.widgets.teleporter.variants import Variants
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,8 @@ class Placing:
         denoised = None
         steps, guidance = settings["steps"], settings["guidance"]
         for denoised in pipeline.denoise(prepared, seeds, steps, guidance):
-            now = denoised.x0
-            yield Step(denoised.step + 1, denoised.t, lambda x=now: list(pipeline.decode(x)))
+            previews = partial(_decoded, pipeline, denoised.x0)
+            yield Step(denoised.step + 1, denoised.t, previews)
         if denoised is None:
             return
         how = (pair, shown.placement, settings["blend"], pipeline.config.preprocessing)
@@ -77,3 +81,7 @@ class Placing:
         if self._prepared is None or self._prepared[0] != key:
             self._prepared = (key, pipeline.prepare(shown))
         return shown[0], self._prepared[1], own
+
+
+def _decoded(pipeline: AnyDoorPipeline, x: torch.Tensor) -> list[np.ndarray]:
+    return list(pipeline.decode(x))

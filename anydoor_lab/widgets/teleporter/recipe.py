@@ -79,8 +79,9 @@ def read_recipe(content: str | bytes) -> tuple[dict[str, Any], dict[str, Any]]:
         ValueError: it is no recipe, or a damaged one.
     """
     try:
-        is_png = isinstance(content, bytes) and content.startswith(PNG_START)
-        facts = json.loads(_carried(content) if is_png else content)
+        if isinstance(content, bytes) and content.startswith(PNG_START):
+            content = _carried(content)
+        facts = json.loads(content)
         if facts["format"] != FORMAT:
             raise InputError(f"its format is {facts['format']}; expected {FORMAT}")
         decoded = {name: _decoded(facts["pictures"][name]) for name in PICTURES}
