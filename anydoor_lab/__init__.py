@@ -29,6 +29,7 @@ HOMES = {
     "Dinov2Extractor": "models.idx.dinov2:Dinov2Extractor",
     "FeatureAutoencoding": "pretraining.things:FeatureAutoencoding",
     "Folder": "data.readers.folder:Folder",
+    "IndexedPairs": "data.pairs:IndexedPairs",
     "InstanceContrast": "pretraining.contrast:InstanceContrast",
     "JointPlacing": "pretraining.joint:JointPlacing",
     "JointSamples": "pretraining.joint:JointSamples",

@@ -47,6 +47,7 @@ FROZEN = [
     "DetailExtractor",
     "Dinov2Extractor",
     "Folder",
+    "IndexedPairs",
     "InstanceContrast",
     "JointPlacing",
     "JointSamples",
