@@ -80,5 +80,33 @@ def check(cfg: DictConfig) -> None:
         print(line)
 
 
+def look(cfg: DictConfig) -> None:
+    """Draw pairs as the model is shown them, and the figures' spread."""
+    from collections import Counter
+
+    from anydoor_lab.conditioning.conditioner import Conditioner
+    from anydoor_lab.config.assemble import make_source
+    from anydoor_lab.data.pairs import IndexedPairs
+    from anydoor_lab.data.source import reasons
+    from anydoor_lab.report.caption import Caption
+    from anydoor_lab.report.figures import save
+    from anydoor_lab.report.looks import looked_at, pairs_sheet, statistics
+
+    source = make_source(cfg.data, "train", cfg.data_seed)
+    conditioner = Conditioner(resolution=cfg.resolution, **plain(cfg.conditioning))
+    rejected: Counter[str] = Counter()
+    pairs = list(looked_at(source, cfg.num_pairs, cfg.seed, rejected))
+    name, note = str(cfg.data.get("name", cfg.data._target_.rpartition(".")[2])), str(source.counts)
+    caption = Caption(f"Pairs of {name}", seed=cfg.seed, n=len(pairs), note=note)
+    figure = pairs_sheet(pairs, conditioner, cfg.seed, caption)
+    print(f"pairs    {save(figure, Path(cfg.out) / f'{name}_pairs.png')}")
+    if isinstance(source, IndexedPairs):
+        caption = Caption(f"Pairs of {name}", seed=cfg.seed, n=len(source), note=note)
+        figure = statistics({name: source}, caption, cfg.seed)
+        print(f"spread   {save(figure, Path(cfg.out) / f'{name}_statistics.png')}")
+    if rejected:
+        print(f"passed over {rejected.total()}: {reasons(rejected)}")
+
+
 if __name__ == "__main__":
     main()

@@ -10,6 +10,7 @@ import numpy as np
 
 from anydoor_lab.data.index.layouts import Release, check_root, layout_of
 from anydoor_lab.data.index.store import Index
+from anydoor_lab.data.index.views import LEFT_OUT
 from anydoor_lab.data.source import reasons
 from anydoor_lab.structures.errors import InputError
 
@@ -27,7 +28,7 @@ def summary(name: str, index: Index) -> Iterator[str]:
         why = f"; refused {reasons(by_split[split])}" if by_split[split] else ""
         where = f"{name} {split}".strip()
         yield f"{where}: {groups:,} groups, {objects:,} objects, {views:,} usable views{why}"
-    for reason in Counter(row["reason"] for row in refused):
+    for reason in Counter(row["reason"] for row in refused if row["reason"] not in LEFT_OUT):
         named = [row for row in refused if row["reason"] == reason][:SHOWN]
         for row in named:
             yield f"  {reason}: {row['image']}{' (' + row['detail'] + ')' if row['detail'] else ''}"

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 Role = Literal["both", "reference", "scene"]
 """Whether a view may be the photo of the object, the picture it is placed into, or either."""
 
+CROWD, STUFF = "crowd", "stuff, not a thing"
+LEFT_OUT = (CROWD, STUFF)
+"""Reasons that are no faults of a set: it is whole, but these are no single objects."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:

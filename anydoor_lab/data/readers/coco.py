@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from anydoor_lab.data.index.views import Part, View
+from anydoor_lab.data.index.views import CROWD, Part, View
 from anydoor_lab.data.readers.places import categories_of, chunks, hashable, listed, read_json
 from anydoor_lab.data.readers.ytvis import masked, size_of
 
@@ -64,7 +64,7 @@ def _view(
         reason = "annotation without its picture"
         return View(group, own, group, category=category, reason=reason, detail=facts["json"])
     if item.get("iscrowd"):
-        return View(group, own, name, category=category, reason="crowd")
+        return View(group, own, name, category=category, reason=CROWD)
     if item.get("segmentation") is None:
         reason = "annotation without a mask"
         return View(group, own, name, category=category, reason=reason, detail=facts["json"])

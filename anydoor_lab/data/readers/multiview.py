@@ -13,15 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from anydoor_lab.data.index.views import Part, View
-from anydoor_lab.data.readers.places import below, files, folders
+from anydoor_lab.data.readers.places import below, chunks, files, folders
 from anydoor_lab.data.readers.side_by_side import mask_view
 
 REQUIRED = ("images",)
+INSTANCES = 50
+"""Instances a part."""
 _CUT = re.compile(r"(.+?)_.*")
 
 
 def parts(root: Path, *, images: str = ".", masks: str = "masks") -> Iterator[Part]:
-    """One part for each instance that has a mask; the others are no part of the subset.
+    """One part for every `INSTANCES` instances of a class; those without masks are left out, as
+    they are no part of the subset.
 
     Args:
         root: the set's folder.
@@ -32,15 +35,20 @@ def parts(root: Path, *, images: str = ".", masks: str = "masks") -> Iterator[Pa
         ValueError: a folder cannot be listed.
     """
     for category in folders(root / images):
-        for instance in folders(category) if category != root / masks else ():
-            if not (instance / "images").is_dir():
-                continue
-            pairs = _pairs(root, instance, root / masks / category.name / instance.name)
-            if any(mask for _, mask in pairs):
-                sources = [name for pair in pairs for name in pair if name]
-                name = f"{category.name}/{instance.name}"
-                content = {"category": category.name, "pairs": pairs}
-                yield Part(name, tuple(sources), content)
+        instances = folders(category) if category != root / masks else []
+        for number, some in chunks(instances, INSTANCES):
+            own = {
+                f"{category.name}/{instance.name}": _pairs(
+                    root, instance, root / masks / category.name / instance.name
+                )
+                for instance in some
+                if (instance / "images").is_dir()
+            }
+            masked = {name: pairs for name, pairs in own.items() if any(mask for _, mask in pairs)}
+            sources = [name for pairs in masked.values() for pair in pairs for name in pair if name]
+            if masked:
+                content = {"category": category.name, "instances": masked}
+                yield Part(f"{category.name}.{number:05}", tuple(sources), content)
 
 
 def _pairs(root: Path, instance: Path, masks: Path) -> list[tuple[str, str]]:
@@ -65,8 +73,8 @@ def _pairs(root: Path, instance: Path, masks: Path) -> list[tuple[str, str]]:
 
 def views(root: Path, part: Part) -> Iterator[View]:
     """The object from every side that has a mask."""
-    pairs = part.content["pairs"]
-    for place, (image, mask) in enumerate(pairs):
-        view = View(part.name, "object", image, place, len(pairs), None, part.content["category"])
-        if mask:
-            yield mask_view(view, root / mask)
+    for name, pairs in part.content["instances"].items():
+        for place, (image, mask) in enumerate(pairs):
+            view = View(name, "object", image, place, len(pairs), None, part.content["category"])
+            if mask:
+                yield mask_view(view, root / mask)

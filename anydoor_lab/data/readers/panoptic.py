@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from rlemasklib import RLEMask
 
-from anydoor_lab.data.index.views import Part, View, without_mask
+from anydoor_lab.data.index.views import CROWD, STUFF, Part, View, without_mask
 from anydoor_lab.data.readers.places import below, chunks, inside, listed, read_json
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError
@@ -125,9 +125,9 @@ def _view(
 ) -> View:
     reason, mask, number = "", None, segment.get("id")
     if segment.get("category_id") not in things:
-        reason = "stuff, not a thing"
+        reason = STUFF
     elif segment.get("iscrowd"):
-        reason = "crowd"
+        reason = CROWD
     else:
         marked = ids == number
         mask = RLEMask.from_array(marked)
