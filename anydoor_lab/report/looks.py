@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from anydoor_lab.conditioning.conditioner import Conditioner
 from anydoor_lab.data.pairs import IndexedPairs
@@ -33,10 +34,11 @@ def looked_at(source: PairSource, number: int, seed: int, rejected: Counter[str]
         ValueError: `MAX_TRIES` pairs in a row are unusable, with the counts.
     """
     given, in_a_row = 0, 0
-    for place in range(number + 10 * MAX_TRIES):
-        entry = int(rng_for(seed, place, "look").integers(len(source)))
+    order = rng_for(seed, 0, "look").permutation(len(source))
+    for place in range(max(number + 10 * MAX_TRIES, len(order))):
+        entry, rng = int(order[place % len(order)]), rng_for(seed, place, "pair.0")
         try:
-            yield pair_of(source, entry, rng_for(seed, place, "pair.0"))
+            yield pair_of(source, entry, rng)
         except UnusablePair as error:
             rejected[error.reason] += 1
             in_a_row += 1
@@ -79,7 +81,7 @@ def statistics(sources: Mapping[str, IndexedPairs], caption: Caption, seed: int 
         caption: stands above and below.
         seed: of the pairs that are drawn.
     """
-    figure = Figure(figsize=(11, 3.4 + 0.18 * len(sources)), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(12.5, 3.4 + 0.18 * len(sources)), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     area, shape, apart, kinds = figure.subplots(1, 4)
     counted: Counter[str] = Counter()
@@ -100,13 +102,15 @@ def statistics(sources: Mapping[str, IndexedPairs], caption: Caption, seed: int 
             distance = np.abs(frames[drawn[:, 0]] - frames[rows]) / total
             apart.hist(distance, bins=np.linspace(0, 1, 31), weights=weights, **how)
         counted[f"{source.variation}, {source.quality} quality"] += len(source)
-    area.set(xscale="log", xlabel="object's area / picture's", ylabel="share of the pairs")
-    shape.set(xscale="log", xlabel="object's width / height")
-    apart.set(xlabel="distance of the two frames / frames")
-    for axes in (shape, area):
-        axes.xaxis.set_major_formatter("{x:g}")
-    kinds.barh(list(counted), list(counted.values()), color=OKABE_ITO[0])
-    kinds.set(xlabel="objects")
+    area.set(xlabel="object's area / picture's", ylabel="share of the pairs")
+    shape.set(xlabel="object's width / height")
+    apart.set(xlabel="distance of the two frames / frames", xlim=(0, 1))
+    for axes, ticks in ((area, (0.01, 0.1, 1)), (shape, (0.125, 0.25, 0.5, 1, 2, 4, 8))):
+        axes.set_xscale("log")
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=9)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    kinds.barh(list(counted), list(counted.values()), height=0.4, color=OKABE_ITO[0])
+    kinds.set(xlabel="objects", ylim=(-0.6, max(len(counted), 3) - 0.4))
     kinds.bar_label(kinds.containers[0], fmt="{:,.0f}", padding=2, fontsize=8)
     kinds.margins(x=0.25)
     handles, labels = area.get_legend_handles_labels()

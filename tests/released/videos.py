@@ -51,7 +51,7 @@ def davis(root: Path) -> None:
     _palette_videos(root / "JPEGImages/480p", root / "Annotations/480p", step=1)
 
 
-def ytvis_table(images: Path, name: str, hidden: int = 3) -> dict[str, Any]:
+def ytvis_table(images: Path, name: str, hidden: int = 2) -> dict[str, Any]:
     """YouTube-VIS' JSON; frame `hidden` shows the first object nowhere, and spellings vary."""
     videos, tracks = [], []
     for seed in range(VIDEOS):
@@ -71,7 +71,7 @@ def ytvis_table(images: Path, name: str, hidden: int = 3) -> dict[str, Any]:
                 "iscrowd": 0, "height": height, "width": width, "length": 1,
                 "segmentations": [s if see else None for s, see in zip(spelt, seen, strict=True)],
                 "bboxes": [box(m) if see else None for m, see in zip(masks, seen, strict=True)],
-                "areas": [int(m.sum()) if see else None for m, see in zip(masks, seen, strict=True)],
+                "areas": [int(m.sum()) * see or None for m, see in zip(masks, seen, strict=True)],
             })  # fmt: skip
     return {"info": {}, "licenses": [], "videos": videos, "annotations": tracks,
             "categories": CATEGORIES}  # fmt: skip

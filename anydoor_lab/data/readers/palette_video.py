@@ -139,11 +139,15 @@ def _objects(path: Path) -> dict[str, dict[str, str]]:
     return {
         composed(video): {
             str(number): str(item.get("category", "")) if isinstance(item, dict) else ""
-            for number, item in (facts.get("objects") or {}).items()
+            for number, item in _mapping(facts.get("objects")).items()
         }
         for video, facts in videos.items()
         if isinstance(facts, dict)
     }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _lines(path: Path) -> list[str]:

@@ -14,8 +14,16 @@ import numpy as np
 from rlemasklib import RLEMask
 
 from anydoor_lab.data.index.views import CROWD, STUFF, Part, View, without_mask
-from anydoor_lab.data.readers.places import below, chunks, inside, listed, read_json
-from anydoor_lab.structures.checks import UnusablePair
+from anydoor_lab.data.readers.places import (
+    below,
+    chunks,
+    hashable,
+    inside,
+    listed,
+    objects_in,
+    read_json,
+)
+from anydoor_lab.structures.checks import UnusablePair, is_whole
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.opening import opened
 from anydoor_lab.structures.originals import DAMAGES
@@ -38,7 +46,7 @@ def parts(root: Path, *, json: str, images: str, masks: str) -> Iterator[Part]:
     """
     table = read_json(root / json)
     things = {
-        one.get("id"): str(one.get("name", one.get("id")))
+        hashable(one.get("id")): str(one.get("name", one.get("id")))
         for one in listed(table, "categories", root / json)
         if one.get("isthing") == 1
     }
@@ -47,22 +55,30 @@ def parts(root: Path, *, json: str, images: str, masks: str) -> Iterator[Part]:
     if isinstance(table.get("videos"), list):
         yield from _videos(facts, listed(table, "videos", root / json), annotated)
         return
-    names = {picture.get("id"): picture for picture in listed(table, "images", root / json)}
+    pictures = listed(table, "images", root / json)
+    names = {hashable(picture.get("id")): picture for picture in pictures}
     for number, some in chunks(annotated, PICTURES):
-        frames = [_frame(names.get(item.get("image_id"), {}), item, "", 0, 1) for item in some]
+        frames = [
+            _frame(names.get(hashable(item.get("image_id")), {}), item, "", 0, 1) for item in some
+        ]
         yield _part(facts, f"{json}.{number:05}", frames)
 
 
 def _videos(
     facts: Mapping[str, Any], videos: list[dict[str, Any]], annotated: list[dict[str, Any]]
 ) -> Iterator[Part]:
-    items = {item.get("video_id"): item.get("annotations") or [] for item in annotated}
+    items = {
+        hashable(item.get("video_id")): objects_in(item.get("annotations")) for item in annotated
+    }
     for video in videos:
         name = str(video.get("video_id"))
-        pictures = {picture.get("id"): picture for picture in video.get("images") or []}
-        own = sorted(items.get(video.get("video_id"), []), key=lambda i: str(i.get("file_name")))
+        shown = objects_in(video.get("images"))
+        pictures = {hashable(picture.get("id")): picture for picture in shown}
+        own = sorted(
+            items.get(hashable(video.get("video_id")), []), key=lambda i: str(i.get("file_name"))
+        )
         frames = [
-            _frame(pictures.get(item.get("image_id"), {}), item, name, place, len(own))
+            _frame(pictures.get(hashable(item.get("image_id")), {}), item, name, place, len(own))
             for place, item in enumerate(own)
         ]
         yield _part(facts, name, frames)
@@ -124,7 +140,10 @@ def _view(
     frame: View, image: str, ids: np.ndarray, segment: Mapping[str, Any], things: Mapping[Any, str]
 ) -> View:
     reason, mask, number = "", None, segment.get("id")
-    if segment.get("category_id") not in things:
+    category = hashable(segment.get("category_id"))
+    if not is_whole(number):
+        reason = "unreadable annotation"
+    elif category not in things:
         reason = STUFF
     elif segment.get("iscrowd"):
         reason = CROWD
@@ -134,7 +153,7 @@ def _view(
         reason = "" if marked.any() else "id without a mask"
     return View(
         frame.group, str(number), image, frame.frame, frame.frames, None if reason else mask,
-        things.get(segment.get("category_id"), ""), reason=reason,
+        things.get(category, ""), reason=reason,
     )  # fmt: skip
 
 

@@ -129,16 +129,19 @@ def listed(table: Any, key: str, path: Path) -> list[dict[str, Any]]:
 
 def categories_of(table: Any) -> dict[Any, str]:
     """The names of a COCO-like file's categories by their ids."""
-    found = table.get("categories") if isinstance(table, dict) else None
-    entries = found if isinstance(found, list) else []
-    named = [one for one in entries if isinstance(one, dict) and "id" in one]
-    return {one["id"]: str(one.get("name", one["id"])) for one in named}
+    found = objects_in(table.get("categories") if isinstance(table, dict) else None)
+    return {hashable(one["id"]): str(one.get("name", one["id"])) for one in found if "id" in one}
 
 
 def chunks(things: Sequence[_Thing], size: int) -> Iterator[tuple[int, Sequence[_Thing]]]:
     """(number, up to `size` things) ..."""
     for start in range(0, len(things), size):
         yield start // size, things[start : start + size]
+
+
+def objects_in(value: Any) -> list[dict[str, Any]]:
+    """The JSON objects of a list, whatever an annotation file has there."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def hashable(identity: Any) -> Any:

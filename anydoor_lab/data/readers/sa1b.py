@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from anydoor_lab.data.index.views import Part, View
-from anydoor_lab.data.readers.places import below, chunks, files, folders, read_json
+from anydoor_lab.data.readers.places import below, chunks, files, folders, objects_in, read_json
 from anydoor_lab.data.readers.ytvis import masked, size_of
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError
@@ -48,7 +48,7 @@ def views(root: Path, part: Part) -> Iterator[View]:
             yield View(path.stem, "", shown, reason="unreadable annotation", detail=detail)
             continue
         folder = below(root, path.parent)
-        file = image.get("file_name", path.with_suffix(".jpg").name)
+        file = str(image.get("file_name") or path.with_suffix(".jpg").name)
         for mask in masks:
             score = mask.get("predicted_iou")
             score = float(score) if isinstance(score, int | float) else None
@@ -67,4 +67,4 @@ def _read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     masks = table.get("annotations") if isinstance(table, dict) else None
     if not isinstance(image, dict) or not isinstance(masks, list):
         raise UnusablePair("unreadable annotation", f"{path.name}: no image or no annotations")
-    return image, [mask for mask in masks if isinstance(mask, dict)]
+    return image, objects_in(masks)

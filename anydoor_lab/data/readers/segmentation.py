@@ -36,7 +36,7 @@ def rle_of(segmentation: Any, height: int, width: int) -> RLEMask:
 
 def _from_counts(segmentation: Mapping[str, Any], height: int, width: int) -> RLEMask:
     size = segmentation.get("size", [height, width])
-    if list(size) != [height, width]:
+    if size not in ([height, width], (height, width)):
         seen = f"run lengths of size {size}, their picture is {height}x{width}"
         raise UnusablePair("mask of another size than its photo", seen)
     counts = segmentation.get("counts")
