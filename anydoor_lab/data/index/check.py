@@ -36,9 +36,7 @@ def summary(name: str, index: Index) -> Iterator[str]:
 
 def sizes(index: Index) -> dict[str, tuple[int, int, int]]:
     """(groups, objects, usable views) by split."""
-    words = index.table.column("split").combine_chunks()
-    known = words.chunk(0) if hasattr(words, "chunk") else words
-    names = known.dictionary.to_pylist() if len(index) else []
+    names = index.words("split")
     splits, keys = index.numbers("split"), index.numbers("key")
     objects = index.numbers("object")
     found = {}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anydoor_lab.data.index.build import reader_of
+from anydoor_lab.data.index.schema import check_installed
 from anydoor_lab.data.index.views import Spec
 from anydoor_lab.structures.errors import InputError
 
@@ -96,6 +97,7 @@ def specs_of(name: str, root: Path, release: Release, folder: Path) -> Iterator[
     Raises:
         ValueError: none of the splits is there, with what was looked for; or a file is damaged.
     """
+    check_installed()
     check_root(root, name)
     layouts = [layout_of(root, release, split) for split in release.splits]
     there = [layout for layout in layouts if not layout.absent]

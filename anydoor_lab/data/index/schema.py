@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from anydoor_lab.structures.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,13 +48,19 @@ COLUMNS: Mapping[str, str] = {
 }
 
 
+def check_installed() -> None:
+    """Raise ValueError unless the libraries that sets need are there."""
+    missing = [name for name in ("pyarrow", "rlemasklib", "pycocotools") if not find_spec(name)]
+    if missing:
+        raise InputError(
+            f"data sets need {', '.join(missing)}, not installed; install the extra: "
+            "pip install 'anydoor-lab[data]'"
+        )
+
+
 @cache
 def schema() -> pa.Schema:
-    """The columns as pyarrow knows them.
-
-    Raises:
-        ValueError: pyarrow is not installed.
-    """
+    """The columns as pyarrow knows them."""
     import pyarrow as pa
 
     return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from anydoor_lab.data.cache import cache_folder
-from anydoor_lab.data.index.schema import NAMES, VERSION, schema
+from anydoor_lab.data.index.schema import NAMES, VERSION, check_installed, schema
 from anydoor_lab.data.readers.places import composed
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import flush, writing
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FILE = "index.arrow"
+VIEW = (
+    *("group", "object", "frame", "image", "shard", "offset", "size"),
+    *("height", "width", "y1", "y2", "x1", "x2", "rle"),
+)
+"""What is needed to read a view."""
+LEFT_S = 86_400
+"""A temporary file older than this belongs to nobody."""
 _ORDER = ("split", "group", "object", "frame")
 
 
@@ -48,6 +56,7 @@ class Index:
     """
 
     def __init__(self, folder: str | Path) -> None:
+        check_installed()
         import pyarrow as pa
 
         self.folder = Path(folder)
@@ -74,8 +83,11 @@ class Index:
         """A column of numbers of the usable rows; of words, their codes. Nothing is copied."""
         import pyarrow as pa
 
-        column = self.table.column(name).slice(0, self.usable)
-        chunk = column.chunk(0) if column.num_chunks else pa.array([], schema().field(name).type)
+        kind = self.table.schema.field(name).type
+        if not self.usable:
+            words = pa.types.is_dictionary(kind)
+            return np.zeros(0, np.int32 if words else kind.to_pandas_dtype())
+        chunk = self._columns[name].slice(0, self.usable)
         if isinstance(chunk, pa.DictionaryArray):
             chunk = chunk.indices
         values: np.ndarray = chunk.to_numpy(zero_copy_only=chunk.null_count == 0)
@@ -83,14 +95,20 @@ class Index:
 
     def roles(self) -> np.ndarray:
         """The roles of the usable rows, (N,) str."""
-        words = self.table.column("role").slice(0, self.usable)
-        known = words.chunk(0).dictionary.to_pylist() if words.num_chunks else []
-        return np.array([*known, ""])[self.numbers("role")]
+        return np.array([*self.words("role"), ""])[self.numbers("role")]
 
-    def row(self, place: int) -> dict[str, Any]:
-        """All that is known of a row."""
-        (row,) = self.table.slice(place, 1).to_pylist()
-        return dict(row)
+    def words(self, name: str) -> list[str]:
+        """The words of a column, in the order of their codes."""
+        return list(self._columns[name].dictionary.to_pylist()) if len(self) else []
+
+    def row(self, place: int, names: Sequence[str] = VIEW) -> dict[str, Any]:
+        """What is known of a row, by the names of its columns."""
+        return {name: self._columns[name][place].as_py() for name in names}
+
+    @cached_property
+    def _columns(self) -> dict[str, Any]:
+        tables = {name: self.table.column(name) for name in self.table.column_names}
+        return {name: own.chunk(0) if own.num_chunks else own for name, own in tables.items()}
 
     @cached_property
     def refused(self) -> pa.Table:
@@ -106,6 +124,7 @@ def write_index(folder: Path, parts: Sequence[Path]) -> Path:
         ValueError: a part is missing or damaged.
         FileError: the file cannot be written; what stood there before stays.
     """
+    parts = sorted(parts)  # they come in the order in which they were ready
     path, seal = folder / FILE, _seal_of(parts)
     if _seal_in(path) == seal:
         return path
@@ -115,11 +134,14 @@ def write_index(folder: Path, parts: Sequence[Path]) -> Path:
 
 
 def drop_others(folder: Path, parts: Sequence[Path]) -> None:
-    """Remove the files of parts that the set no longer has."""
+    """Remove the files of parts that the set no longer has, and what killed processes left."""
     kept = set(parts)
     for path in (folder / "parts").glob("*.parquet"):
         if path not in kept:
-            path.unlink()
+            path.unlink(missing_ok=True)
+    for path in (*folder.glob(".*.part"), *(folder / "parts").glob(".*.part")):
+        if time.time() - path.stat().st_mtime > LEFT_S:
+            path.unlink(missing_ok=True)
 
 
 def _read(parts: Sequence[Path]) -> pa.Table:
@@ -193,7 +215,7 @@ def _seal_of(parts: Sequence[Path]) -> str:
     from anydoor_lab.data.index.build import seal_in
 
     digest = hashlib.sha256(f"{VERSION}".encode())
-    for path in sorted(parts):
+    for path in parts:
         digest.update(f"{path.name}:{seal_in(path)}\n".encode())
     return digest.hexdigest()
 

@@ -122,8 +122,8 @@ def masked(
 
 def size_of(facts: Mapping[str, Any]) -> tuple[int, int]:
     """(H, W) of an annotation's `height` and `width`; 0 for what is no size."""
-    height, width = (facts.get(name) for name in ("height", "width"))
-    return (height if is_whole(height) else 0), (width if is_whole(width) else 0)  # type: ignore[return-value]
+    height, width = facts.get("height"), facts.get("width")
+    return (int(height) if is_whole(height) else 0), (int(width) if is_whole(width) else 0)
 
 
 def _name(video: Mapping[str, Any]) -> str:
