@@ -61,7 +61,7 @@ def build(cfg: DictConfig) -> None:
     name, root, release, folder = release_of(cfg)
     run = runner_of(cfg.index.runner)
     specs = list(specs_of(name, root, release, folder))
-    ready = run(specs, workers=cfg.index.workers)
+    ready = run(specs, workers=cfg.index.workers, cluster=plain(cfg.index)["cluster"])
     paths = list(tqdm(ready, total=len(specs), desc=f"indexing {name}", unit="part"))
     drop_others(folder, paths)
     write_index(folder, paths)

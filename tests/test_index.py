@@ -8,6 +8,9 @@ import os
 import random
 import resource
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -185,8 +188,6 @@ def test_an_index_that_was_killed_is_finished_with_the_same_bytes(
 
 
 def _index_on_a_full_disk(root: Path, folder: Path, limit: int, queue: Any) -> None:
-    import signal
-
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
@@ -254,3 +255,66 @@ def test_an_excerpt_json_of_videos_is_one_part_of_many(tmp_path: Path) -> None:
     (tmp_path / "ytvis_2019/train.json").write_text(json.dumps(table))
     index = indexed("youtube_vis", tmp_path, tmp_path / "index")
     assert index.rejected == {"annotation without its video": 1}
+
+
+def _started(root: Path, folder: Path) -> subprocess.Popen[str]:
+    call = [sys.executable, "-m", "anydoor_lab.index", "data=mose", f"data.root={root}",
+            f"data.index={folder}", "index.workers=1"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    return subprocess.Popen(
+        call, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def test_ctrl_c_ends_all_processes_and_leaves_whole_parts(mose: Path, tmp_path: Path) -> None:
+    root, folder = tmp_path / "set", tmp_path / "index"
+    for number in range(8):  # enough that it is not over at once
+        for kind in ("JPEGImages", "Annotations"):
+            for video in (mose / "train" / kind).iterdir():
+                copied(video, root / "train" / kind / f"{number}{video.name}")
+    process = _started(root, folder)
+    while not list((folder / "parts").glob("*.parquet")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors and "interrupted" in errors
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):  # what tracks shared memory ends a moment later
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+    assert not (folder / "index.arrow").exists() and not list(folder.rglob(".*.part"))
+    assert 0 < len(list((folder / "parts").iterdir())) < 48
+    indexed("mose", root, folder)
+    indexed("mose", root, tmp_path / "straight")
+    assert bytes_of(folder) == bytes_of(tmp_path / "straight")
+
+
+def test_jobs_of_a_cluster_make_the_same_bytes(mose: Path, tmp_path: Path) -> None:
+    indexed("mose", mose, tmp_path / "alone")
+    asked = {"cluster": "local", "timeout_min": 5}
+    own = specs("mose", mose, tmp_path / "jobs")
+    paths = list(runners.submitit(own, workers=2, cluster=asked))
+    write_index(tmp_path / "jobs", paths)
+    shutil.rmtree(tmp_path / "jobs/jobs")
+    assert bytes_of(tmp_path / "jobs") == bytes_of(tmp_path / "alone")
+    with pytest.raises(InputError, match="index.cluster is not what submitit takes"):
+        list(runners.submitit(own, workers=2, cluster={"cluster": "local", "minutes": 5}))
+
+
+def test_ray_makes_the_same_bytes(mose: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the optional extra ray is not installed")
+    indexed("mose", mose, tmp_path / "alone")
+    own = specs("mose", mose, tmp_path / "ray")
+    write_index(tmp_path / "ray", list(runners.ray(own, workers=2, cluster={"num_cpus": 2})))
+    assert bytes_of(tmp_path / "ray") == bytes_of(tmp_path / "alone")
+
+
+def test_a_runner_that_is_not_installed_names_its_extra(
+    mose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = specs("mose", mose, tmp_path)
+    for name, extra in (("submitit", "sweep"), ("ray", "ray")):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(InputError, match=rf"pip install 'anydoor-lab\[{extra}\]'"):
+            list(runners.runner_of(name)(own, workers=2, cluster=None))

@@ -20,7 +20,6 @@ from released import TREES, stills, videos
 from released.drawn import photo, save_json, save_palette, save_picture
 from test_readers import USABLE, reasons, rows, specs
 
-
 NAMES = ["../secret.jpg", "/etc/hostname", "a/../../secret.jpg", "link.jpg", "folder/secret.jpg",
          "nul\0.jpg", "..\\secret.jpg", "", None, 7, ["x"], "x" * 5000]  # fmt: skip
 

@@ -21,7 +21,7 @@ from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import conf_dir
 from released import TREES, videos, views
-from released.drawn import encoded, photo, runs, save_json, save_palette, save_picture
+from released.drawn import encoded, photo, runs, save_picture
 
 SETS = sorted(
     path.stem

@@ -62,7 +62,7 @@ class IndexedPairs:
         quality: Quality = "low",
         min_interval: float = 0.1,
         needed_px: int | None = 512,
-        limits: Mapping[str, float] | None = None,
+        limits: Mapping[str, Any] | None = None,
         split: Split = "train",
         seed: int = 0,
         held_out: float = 0.02,

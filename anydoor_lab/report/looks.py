@@ -62,12 +62,14 @@ def pairs_sheet(
         seed: of what the conditioner draws.
         caption: stands below.
     """
-    rows = []
+    rows: list[list[np.ndarray | Cell]] = []
     for place, pair in enumerate(pairs):
         shown = conditioner.condition_for_training(pair, rng_for(seed, place, "conditioning"))
         inputs = (shown.id_image, 0.0), (shown.collage, -1.0), (shown.shape_mask, -1.0)
-        photos = Cell(pair.reference, pair.reference_mask), Cell(pair.scene, pair.scene_mask)
-        rows.append([*photos, *(as_picture(channels, low) for channels, low in inputs)])
+        rows.append([
+            Cell(pair.reference, pair.reference_mask), Cell(pair.scene, pair.scene_mask),
+            *(as_picture(channels, low) for channels, low in inputs),
+        ])  # fmt: skip
     captions = [wrapped(pair.origin, 28) for pair in pairs]
     return grid(rows, HEADERS, captions, str(caption))
 

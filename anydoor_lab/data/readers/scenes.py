@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anydoor_lab.data.index.views import Part, View, with_mask, without_mask
+from anydoor_lab.data.index.views import Part, Role, View, with_mask, without_mask
 from anydoor_lab.data.readers.places import below, chunks, files
 from anydoor_lab.data.readers.side_by_side import mask_view
 from anydoor_lab.structures.checks import UnusablePair
@@ -56,7 +56,7 @@ def views(root: Path, part: Part) -> Iterator[View]:
         if apart:
             yield _whole(root, View(name, "object", places["reference"] or name, 0, 2,
                                     role="reference"))  # fmt: skip
-        role = "scene" if apart else "both"
+        role: Role = "scene" if apart else "both"
         scene = View(name, "object", places["scene"], int(apart), 1 + apart, role=role)
         if places.get("mask"):
             yield mask_view(scene, root / places["mask"])

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from anydoor_lab.data.index.views import Part, View, without_mask
+from anydoor_lab.data.index.views import CROWD, Part, View, without_mask
 from anydoor_lab.data.readers.places import (
     below,
     categories_of,
@@ -80,6 +80,8 @@ def _track(
     if not video:
         name = str(track.get("video_id"))
         yield View(name, own, name, reason="annotation without its video", detail=facts["json"])
+    elif track.get("iscrowd"):
+        yield View(name, own, name, reason=CROWD)
     elif not frames:
         yield View(name, own, name, reason="video without frames", detail=facts["json"])
     elif not isinstance(masks, list) or len(masks) != len(frames):
@@ -122,8 +124,9 @@ def masked(
 
 def size_of(facts: Mapping[str, Any]) -> tuple[int, int]:
     """(H, W) of an annotation's `height` and `width`; 0 for what is no size."""
-    height, width = facts.get("height"), facts.get("width")
-    return (int(height) if is_whole(height) else 0), (int(width) if is_whole(width) else 0)
+    sides: list[Any] = [facts.get("height"), facts.get("width")]
+    height, width = (int(side) if is_whole(side) else 0 for side in sides)
+    return height, width
 
 
 def _name(video: Mapping[str, Any]) -> str:
