@@ -345,3 +345,18 @@ def test_a_mask_lost_by_reduction_is_an_unusable_pair(tmp_path: Path) -> None:
     source = source_of([row(frame=f, **facts) for f in (0, 9)], tmp_path, needed_px=64, limits=OPEN)
     with pytest.raises(UnusablePair, match="empty mask"):
         source.pair(0, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_show_the_same_samples_as_one_process(workers: int, vis: tuple[Path, Path]) -> None:
+    from torch.utils.data import DataLoader
+
+    source = IndexedPairs("youtube_vis", vis[0], index=vis[1], held_out=0.0)
+    stream = PairStream(source, Conditioner(resolution=64, id_size=28), seed=2)
+    places = list(range(7, 19))
+    straight = [stream[place] for place in places]
+    loader = DataLoader(
+        stream, batch_size=None, sampler=places, num_workers=workers, multiprocessing_context="fork"
+    )  # type: ignore[var-annotated]
+    for one, two in zip(straight, loader, strict=True):
+        assert all(np.array_equal(one[name], two[name]) for name in one)
