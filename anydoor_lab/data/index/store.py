@@ -34,10 +34,11 @@ LEFT_S = 86_400
 _ORDER = ("split", "group", "object", "frame")
 
 
-def index_folder(name: str, root: str | Path) -> Path:
-    """Where the index of a set is kept unless the user says otherwise."""
-    place = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:12]
-    return cache_folder() / "indexes" / f"{name}-{place}"
+def index_folder(name: str, root: str | Path, splits: Sequence[str]) -> Path:
+    """Where the index of splits of a set is kept unless the user says otherwise."""
+    place = "\0".join([os.path.realpath(root), *splits])
+    digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:12]
+    return cache_folder() / "indexes" / f"{name}-{digest}"
 
 
 class Index:
@@ -62,7 +63,7 @@ class Index:
         self.folder = Path(folder)
         path = self.folder / FILE
         if not path.is_file():
-            raise InputError(f"{self.folder} holds no index; make it with anydoor_lab.index")
+            raise InputError(f"{self.folder} holds no index yet; make it")
         try:
             self.table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
             told = json.loads((self.table.schema.metadata or {})[b"facts"])

@@ -103,6 +103,7 @@ class Spec:
     Args:
         set, split, licence: written into every row.
         reader: name of the module in `data/readers`.
+        options: what it was told of the layout.
         root: the set's folder.
         folder: where the part's file goes.
         part: what to read.
@@ -112,6 +113,7 @@ class Spec:
     split: str
     licence: str
     reader: str
+    options: Mapping[str, Any]
     root: str
     folder: str
     part: Part
