@@ -32,6 +32,7 @@ HOMES = {
     "FeatureAutoencoding": "pretraining.things:FeatureAutoencoding",
     "Folder": "data.readers.folder:Folder",
     "HarmonisedPaste": "methods.copy_paste:HarmonisedPaste",
+    "IndexedPairs": "data.pairs:IndexedPairs",
     "InstanceContrast": "pretraining.contrast:InstanceContrast",
     "JointPlacing": "pretraining.joint:JointPlacing",
     "JointSamples": "pretraining.joint:JointSamples",

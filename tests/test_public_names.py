@@ -52,6 +52,7 @@ FROZEN = [
     "DetailExtractor",
     "Dinov2Extractor",
     "Folder",
+    "IndexedPairs",
     "InstanceContrast",
     "JointPlacing",
     "JointSamples",
