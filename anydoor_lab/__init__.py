@@ -26,6 +26,7 @@ HOMES = {
     "Conditioning": "conditioning.conditioner:Conditioning",
     "CopyPaste": "methods.copy_paste:CopyPaste",
     "CropSamples": "pretraining.vae:CropSamples",
+    "CrossedPairs": "data.readers.crossed:CrossedPairs",
     "DetailExtractor": "models.detail:DetailExtractor",
     "Dinov2Extractor": "models.idx.dinov2:Dinov2Extractor",
     "EffnetExtractor": "models.idx.effnet:EffnetExtractor",

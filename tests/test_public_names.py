@@ -26,6 +26,7 @@ from anydoor_lab.structures.names import (
 from anydoor_lab.structures.rng import rng_for
 
 FROZEN = [
+    "CrossedPairs",
     "AblationBoard",
     "Rater",
     "Poisson",

@@ -238,7 +238,8 @@ def build_bench(cfg: DictConfig) -> Bench:
     judges = build_judges(cfg).of(source)
     passed_over: Counter[str] = Counter()
     pairs = held_out_pairs(source, settings, passed_over)
-    return Bench(cfg.model.name, settings, judges, pairs, note_of(source), passed_over)
+    facts = (note_of(source), passed_over, getattr(source, "truth", True))
+    return Bench(cfg.model.name, settings, judges, pairs, *facts)
 
 
 def build_method(node: DictConfig, pipeline: AnyDoorPipeline | None = None) -> Generate:

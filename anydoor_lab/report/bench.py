@@ -37,6 +37,7 @@ class Bench:
         pairs: on what.
         note: why the pairs are not held out, as a sentence; empty where they are.
         passed_over: how many entries of the data were unusable for which reason.
+        truth: whether the pairs' scenes show the object.
     """
 
     scale: str
@@ -45,6 +46,7 @@ class Bench:
     pairs: Sequence[Pair]
     note: str = ""
     passed_over: Counter[str] = field(default_factory=Counter)
+    truth: bool = True
 
     def score(self, method: Generate, name: str) -> tuple[dict[str, Any], list[Result]]:
         """One row of scores, and results to look at; shows its progress.
@@ -68,7 +70,7 @@ class Bench:
         """Rows of what frames the scores: no network has a part in them."""
         return [
             {"run": name, "anchor": True, **score_scenes(scenes, self.pairs, self.judges)}
-            for name, scenes in anchor_scenes(self.pairs).items()
+            for name, scenes in anchor_scenes(self.pairs, self.truth).items()
         ]
 
     def report(
