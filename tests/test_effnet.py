@@ -22,7 +22,8 @@ from anydoor_lab.metrics.effnet import (
     _Conv,
     effnet_judge,
 )
-from anydoor_lab.metrics.retrieval import lab_difference, retrieval
+from anydoor_lab.metrics.lab_difference import lab_difference
+from anydoor_lab.metrics.retrieval import retrieval
 from anydoor_lab.pretrain import pretrain
 from anydoor_lab.pretraining.folders import read_card
 from anydoor_lab.pretraining.things import FeatureAutoencoding, ThingCrops

@@ -19,7 +19,8 @@ import torch
 from diffusers import AutoencoderKL
 
 from anydoor_lab.metrics.effnet import effnet_judge
-from anydoor_lab.metrics.retrieval import lab_difference, retrieval
+from anydoor_lab.metrics.lab_difference import lab_difference
+from anydoor_lab.metrics.retrieval import retrieval
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import (
     as_picture,
