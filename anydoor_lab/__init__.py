@@ -27,6 +27,7 @@ HOMES = {
     "CropSamples": "pretraining.vae:CropSamples",
     "DetailExtractor": "models.detail:DetailExtractor",
     "Dinov2Extractor": "models.idx.dinov2:Dinov2Extractor",
+    "EffnetExtractor": "models.idx.effnet:EffnetExtractor",
     "FeatureAutoencoding": "pretraining.things:FeatureAutoencoding",
     "Folder": "data.readers.folder:Folder",
     "InstanceContrast": "pretraining.contrast:InstanceContrast",

@@ -28,6 +28,7 @@ from anydoor_lab.structures.rng import rng_for
 FROZEN = [
     "Things",
     "ThingCrops",
+    "EffnetExtractor",
     "FeatureAutoencoding",
     "AfterSweep",
     "AnyDoorMethod",

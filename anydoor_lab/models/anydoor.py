@@ -16,7 +16,7 @@ from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.models.lora import add_adapters
 from anydoor_lab.models.projections import TokenProjections
 from anydoor_lab.models.unet import decode_noise, decoder_modules, encode_noisy
-from anydoor_lab.models.vae import decode_latents, encode_image
+from anydoor_lab.models.vae import decode_latents, encode_image, latents_shape, latents_side
 from anydoor_lab.structures.errors import InputError
 
 Trained = Literal["paper", "official", "all", "lora"]
@@ -60,6 +60,11 @@ class AnyDoor(nn.Module):
         return {name: n for branch in self.branches.values() for name, n in branch.inputs.items()}
 
     @property
+    def latents_side(self) -> int:
+        """Side of the square of the autoencoder's latents that the UNet reads as one; mostly 1."""
+        return latents_side(self.vae, self.unet.config.in_channels)
+
+    @property
     def projectors(self) -> list[nn.Module]:
         """From an encoder's features to ID tokens."""
         return [self.id_extractor.projector]
@@ -94,17 +99,16 @@ class AnyDoor(nn.Module):
     def latents(self, target: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Scaled latents (B, 4, h, w) of `target` (B, 3, R, R) in [-1, 1]; no gradient."""
         with torch.no_grad():
-            return encode_image(self.vae, target, noise)
+            return encode_image(self.vae, target, noise, self.latents_side)
 
-    def latent_shape(self, target: torch.Tensor) -> tuple[int, int, int]:
-        """(4, h, w) of the latents of `target` (B, 3, R, R)."""
-        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        height, width = (side // factor for side in target.shape[-2:])
-        return self.vae.config.latent_channels, height, width
+    def latent_shape(self, target: torch.Tensor) -> tuple[int, ...]:
+        """(C, h, w) of the latents of `target` (B, 3, R, R)."""
+        height, width = target.shape[-2:]
+        return latents_shape(self.vae, self.unet.config.in_channels, height, width)
 
     def images(self, latents: torch.Tensor) -> torch.Tensor:
         """Images (B, 3, R, R), nominally in [-1, 1], of scaled `latents`."""
-        return decode_latents(self.vae, latents)
+        return decode_latents(self.vae, latents, self.latents_side)
 
     @torch.no_grad()
     def decoded(self, latents: torch.Tensor) -> np.ndarray:

@@ -24,9 +24,9 @@ from anydoor_lab.metrics.retrieval import retrieval
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import (
     as_picture,
-    has_alpha,
     padded_square,
     read_image,
+    read_original,
     read_rgba,
     write_image,
 )
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--sheet", type=Path, help="a PNG of what the judge saw")
     chosen = parser.parse_args()
-    files = [path for path in pictures(chosen.objects) if has_alpha(path)]
+    files = [path for path in pictures(chosen.objects) if read_original(path).alpha is not None]
     scenes = [read_image(path) for path in pictures(chosen.scenes)]
     cut_outs = [read_rgba(path) for path in files]
     composed = [pasted(cut, scenes[i % len(scenes)]) for i, cut in enumerate(cut_outs)]
