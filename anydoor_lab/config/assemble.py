@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from anydoor_lab.config.compose import leaf, plain, settings
 from anydoor_lab.runs.provenance import available_memory
 from anydoor_lab.structures.checks import check_choice
-from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.errors import InputError, NotRunError
 from anydoor_lab.structures.names import named
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from anydoor_lab.diffusion.loss import DiffusionLoss
     from anydoor_lab.evaluation.generate import Generate
     from anydoor_lab.evaluation.judges import Judges
+    from anydoor_lab.metrics.protocol import ScoreProtocol
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
     from anydoor_lab.report.bench import Bench
     from anydoor_lab.runs.tracking import RunFacts, Tracker
@@ -238,32 +239,52 @@ def memory_plan(training: Training, half: bool, resolution: int) -> str:
 
 
 def build_judges(cfg: DictConfig) -> Judges:
-    """The metrics of a config; one whose network this scale does not have is left out."""
+    """The metrics of a config; one whose network this scale does not have is left out, one whose
+    package or weights are missing stands as not run.
+
+    Raises:
+        ValueError: a metric's file is wrong, or none of those asked for can run.
+    """
     from anydoor_lab.evaluation.judges import Judges
     from anydoor_lab.metrics.protocol import ScoreProtocol
 
-    metrics, sources = {}, dict(plain(cfg.model.judges))
+    sources = dict(plain(cfg.model.judges))
+    protocol = ScoreProtocol(
+        crop=cfg.eval.crop,
+        reference=cfg.eval.get("reference", "single"),  # runs of before have no such setting
+        clip=judge_source(sources, "clip"),
+        dino=judge_source(sources, "dino"),
+    )
+    metrics, not_run = {}, {}
     for name, node in cfg.metrics.items():
         if not OmegaConf.is_dict(node):
             raise InputError(
                 f"metrics.{name} is {node!r}, no metric; its file in conf/metrics must begin with "
                 "`# @package metrics.<its name>`"
             )
-        if node.get("source", "") is not None:
-            metrics[str(name)] = build_metric(node, f"model.judges.{name}")
-    protocol = ScoreProtocol(
-        crop=cfg.eval.crop, clip=judge_source(sources, "clip"), dino=judge_source(sources, "dino")
-    )
-    return Judges(metrics, protocol)
+        if node.get("source", "") is None:
+            continue
+        try:
+            metrics[str(name)] = build_metric(node, f"model.judges.{name}", protocol)
+        except NotRunError as error:
+            not_run[str(name)] = str(error)
+    if not_run and not metrics:
+        raise InputError("; ".join(f"{name} cannot run: {why}" for name, why in not_run.items()))
+    return Judges(metrics, protocol, not_run=not_run)
 
 
-def build_metric(node: DictConfig, setting: str) -> Any:
-    """One metric; its network is looked for first, so that a missing one is one sentence."""
+def build_metric(node: DictConfig, setting: str, protocol: ScoreProtocol) -> Any:
+    """One metric, told the protocol where it takes one; its network is looked for first, so that
+    a missing one is one sentence."""
     from anydoor_lab.models.sources import obtain
 
-    metric = leaf(node)
-    source = node.get("source")
-    return metric(source=str(obtain(source, setting=setting))) if source else metric()
+    metric, source = leaf(node), node.get("source")
+    known: dict[str, Any] = {}
+    if source:
+        known["source"] = str(obtain(source, setting=setting))
+    if "protocol" in settings(named(node._target_)):
+        known["protocol"] = protocol
+    return metric(**known)
 
 
 def judge_source(sources: Mapping[str, Any], name: str) -> str:
@@ -279,13 +300,17 @@ def build_bench(cfg: DictConfig) -> Bench:
     from anydoor_lab.evaluation.pairs import held_out_pairs
     from anydoor_lab.evaluation.settings import EvalSettings
     from anydoor_lab.report.bench import Bench
+    from anydoor_lab.report.rows import data_name
+    from anydoor_lab.runs.provenance import config_hash
+    from anydoor_lab.runs.settings import relevant
 
     settings = EvalSettings(**plain(cfg.eval))
     source = build_source(cfg, "held_out")
     judges = build_judges(cfg).of(source)
     passed_over: Counter[str] = Counter()
     pairs = held_out_pairs(source, settings, passed_over)
-    return Bench(cfg.model.name, settings, judges, pairs, note_of(source), passed_over)
+    known = {"data": data_name(cfg), "config": config_hash(relevant(plain(cfg)))}
+    return Bench(cfg.model.name, settings, judges, pairs, note_of(source), passed_over, **known)
 
 
 def build_method(node: DictConfig, pipeline: AnyDoorPipeline | None = None) -> Generate:

