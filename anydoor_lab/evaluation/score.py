@@ -15,7 +15,7 @@ from anydoor_lab.evaluation.judges import Judges, asks_for, scores_by
 from anydoor_lab.evaluation.pairs import gallery_of, object_name, references_of, region_of
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.metrics.background import background_mask
-from anydoor_lab.metrics.interval import UNBOUNDED, student_interval
+from anydoor_lab.metrics.interval import UNBOUNDED, Range, student_interval
 from anydoor_lab.metrics.score import Score
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.structures.boxes import Box
@@ -204,14 +204,20 @@ def scores_of(
     scores = []
     for name in sorted(singles, key=lambda name: _place(name, judges)):
         values = np.array(list(_known(singles[name]).values()), np.float64)
-        metric = list(judges.metrics.values())[_place(name, judges)]
         mean, ends = math.nan, (math.nan, math.nan)
         if len(values):
-            interval = student_interval(values, getattr(metric, "bounds", UNBOUNDED))
+            interval = student_interval(values, bounds_of(name, judges))
             mean, ends = interval.mean, (interval.low, interval.high)
         protocol = str(judges.protocol)
         scores.append(Score(mean, name, protocol, len(values), ends, seed, scale))
     return scores
+
+
+def bounds_of(name: str, judges: Judges) -> Range:
+    """The range of a single score, by the name of its metric or of a part of it."""
+    metric = list(judges.metrics.values())[_place(name, judges)]
+    bounds: Range = getattr(metric, "bounds", UNBOUNDED)
+    return bounds
 
 
 def _known(numbered: Mapping[int, float]) -> dict[int, float]:

@@ -22,27 +22,32 @@ NOTICED = 4.0
 """An object differs by more than this (Delta E) from the mean colour around it: from nothing."""
 
 
-def segmented(scene: np.ndarray, region: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def segmented(
+    result: np.ndarray, scene: np.ndarray, region: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
     """The object that stands in the box of `region`, and the region, both at `SIDE_PX`.
 
-    By GrabCut (Rother et al. 2004) from the box, and where the picture differs from the emptied
-    scene, the mean colour around the box: GrabCut alone finds an object in a plain area, too.
+    By GrabCut (Rother et al. 2004) from the box, and where the result differs from the emptied
+    scene, the mean colour around the box: GrabCut alone finds an object in a plain area, too. The
+    background is the scene's, which surely shows no part of the object there.
 
     Args:
-        scene: (H, W, 3) uint8.
+        result: (H, W, 3) uint8.
+        scene: (H, W, 3) uint8, what it was made from.
         region: (H, W) bool, the shape asked for.
 
     Returns:
         Two (h, w) bool masks of the box's surroundings; None where nothing surrounds the box.
     """
+    check_masked("result", result, region)
     check_masked("scene", scene, region)
     height, width = region.shape
     box = Box.around(region)
     around = box.grown(AROUND, height, width)
-    crop = np.ascontiguousarray(scene[around.slices])
+    crop = np.where(box.mask(height, width)[..., None], result, scene)[around.slices]
     scale = min(1.0, SIDE_PX / max(crop.shape[:2]))
     size = (max(2, round(crop.shape[1] * scale)), max(2, round(crop.shape[0] * scale)))
-    small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(np.ascontiguousarray(crop), size, interpolation=cv2.INTER_AREA)
     inside = _resized(box.mask(height, width)[around.slices], size)
     asked = _resized(region[around.slices], size) & inside
     if inside.all() or not asked.any():
@@ -71,20 +76,26 @@ class PlacementScore(MeanScore):
     """100 x intersection over union of the object in the result with the shape asked for.
 
     The object is found without a network (`segmented`), which has its own faults: the true scene
-    beside it, not 100, is what can be reached. What reaches beyond the region's box is not seen.
+    beside it, not 100, is what can be reached. What reaches beyond the region's box is not seen,
+    so an object that is too large or has moved is punished less than it should be.
     """
 
     higher_is_better = True
     bounds = (0.0, 100.0)
 
-    def scores(self, results: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> torch.Tensor:
-        """(B,) float64 of B results (H, W, 3) uint8 and the shapes (H, W) bool asked for; NaN
-        where nothing of the scene surrounds the region."""
-        values = [self._of_one(*one) for one in zip(results, masks, strict=True)]
+    def scores(
+        self,
+        results: Sequence[np.ndarray],
+        scenes: Sequence[np.ndarray],
+        masks: Sequence[np.ndarray],
+    ) -> torch.Tensor:
+        """(B,) float64 of B results and scenes (H, W, 3) uint8 and the shapes (H, W) bool asked
+        for; NaN where nothing of the scene surrounds the region."""
+        values = [self._of_one(*one) for one in zip(results, scenes, masks, strict=True)]
         return torch.tensor(values, dtype=torch.float64)
 
-    def _of_one(self, result: np.ndarray, mask: np.ndarray) -> float:
-        found = segmented(result, mask)
+    def _of_one(self, result: np.ndarray, scene: np.ndarray, mask: np.ndarray) -> float:
+        found = segmented(result, scene, mask)
         if found is None:
             return math.nan
         thing, asked = found

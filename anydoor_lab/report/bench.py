@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from anydoor_lab.data.source import reasons
 from anydoor_lab.evaluation.anchors import anchor_scenes
 from anydoor_lab.evaluation.generate import Generate
 from anydoor_lab.evaluation.judges import Judges
-from anydoor_lab.evaluation.score import evaluate, score_scenes
+from anydoor_lab.evaluation.score import bounds_of, evaluate, score_scenes
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.report.rows import rows_of_scores, write_rows
@@ -108,6 +109,7 @@ class Bench:
             "not_run": dict(self.judges.not_run),
             "data": self.data,
             "config": self.config,
+            "bounds": self._bounds(rows),
             "model_row": models[-1],
             "rows": list(rows),
             "pairs": origins,
@@ -124,3 +126,12 @@ class Bench:
         print(f"table    {written['md']}\nrows     {rows_at}")
         print(f"scores   {folder / SCORES}\npicture  {picture}")
         return scores
+
+    def _bounds(self, rows: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:
+        """The ranges of the single scores by their keys in the rows; None at an open end."""
+        keys = {key.removesuffix("_low") for row in rows for key in row if key.endswith("_low")}
+        ranges = {key: bounds_of(key, self.judges) for key in sorted(keys)}
+        return {
+            key: [end if math.isfinite(end) else None for end in ends]
+            for key, ends in ranges.items()
+        }
