@@ -233,7 +233,7 @@ def disc(centre: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 def test_placement_is_high_where_the_object_fills_the_shape_and_falls_as_it_moves_away() -> None:
     scene, mask = disc((40, 40))
     moved = [disc((40, 40 + by))[0] for by in (0, 4, 10, 20)]
-    plain = np.full_like(scene, 90)
+    plain = np.full_like(scene, 0) + np.array([60, 160, 70], np.uint8)
     shown = [*moved, plain]
     values = PlacementScore().scores(shown, [scene] * 5, [mask] * 5).tolist()
     assert values[:4] == sorted(values[:4], reverse=True)
