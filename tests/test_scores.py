@@ -147,7 +147,8 @@ def shares_of(rank: int, size: int) -> dict[str, Any]:
     made = [paste_copy(emptied(pair), pair) for pair in own]
     photos = [cut_out(pair.reference, pair.reference_mask, 255) for pair in pairs]
     gallery = Gallery(photos, [pair.origin for pair in pairs])
-    generated = [region(scene, pair.scene_mask, False) for scene, pair in zip(made, own)]  # noqa: B905
+    shown = zip(made, own, strict=True)
+    generated = [region(scene, pair.scene_mask, False) for scene, pair in shown]
     scenes, masks = [pair.scene for pair in own], [pair.scene_mask for pair in own]
     metrics = all_metrics()
     metrics["dino"].update(generated, photos[rank::size])
@@ -160,8 +161,8 @@ def shares_of(rank: int, size: int) -> dict[str, Any]:
     plain = {name: {k: float(v) for k, v in value.items()} if isinstance(value, dict)
              else float(value) for name, value in values.items()}  # fmt: skip
     judges = Judges(all_metrics(), ScoreProtocol())
-    row, shown = evaluate(CopyPaste(), pairs, judges, SETTINGS)
-    return {"values": plain, "row": row, "shown": len(shown)}
+    row, results = evaluate(CopyPaste(), pairs, judges, SETTINGS)
+    return {"values": plain, "row": row, "shown": len(results)}
 
 
 def one_of_two(rank: int, folder: Path) -> None:

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from anydoor_lab.config.compose import leaf, plain, settings
+from anydoor_lab.config.judges import build_judges
 from anydoor_lab.runs.provenance import available_memory
 from anydoor_lab.structures.checks import check_choice
-from anydoor_lab.structures.errors import InputError, NotRunError
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import named
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from anydoor_lab.data.source import PairSource, Split
     from anydoor_lab.diffusion.loss import DiffusionLoss
     from anydoor_lab.evaluation.generate import Generate
-    from anydoor_lab.evaluation.judges import Judges
-    from anydoor_lab.metrics.protocol import ScoreProtocol
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
     from anydoor_lab.report.bench import Bench
     from anydoor_lab.runs.tracking import RunFacts, Tracker
@@ -236,62 +235,6 @@ def memory_plan(training: Training, half: bool, resolution: int) -> str:
     free = torch.cuda.mem_get_info(device)[0] if on_gpu else available_memory()
     batch = max(1, settings.batch_size // accelerator.num_processes)
     return needed.plan(batch, settings.micro_batches, free + needed.weights, str(device))
-
-
-def build_judges(cfg: DictConfig) -> Judges:
-    """The metrics of a config; one whose network this scale does not have is left out, one whose
-    package or weights are missing stands as not run.
-
-    Raises:
-        ValueError: a metric's file is wrong, or none of those asked for can run.
-    """
-    from anydoor_lab.evaluation.judges import Judges
-    from anydoor_lab.metrics.protocol import ScoreProtocol
-
-    sources = dict(plain(cfg.model.judges))
-    protocol = ScoreProtocol(
-        crop=cfg.eval.crop,
-        reference=cfg.eval.get("reference", "single"),  # runs of before have no such setting
-        clip=judge_source(sources, "clip"),
-        dino=judge_source(sources, "dino"),
-    )
-    metrics, not_run = {}, {}
-    for name, node in cfg.metrics.items():
-        if not OmegaConf.is_dict(node):
-            raise InputError(
-                f"metrics.{name} is {node!r}, no metric; its file in conf/metrics must begin with "
-                "`# @package metrics.<its name>`"
-            )
-        if node.get("source", "") is None:
-            continue
-        try:
-            metrics[str(name)] = build_metric(node, f"model.judges.{name}", protocol)
-        except NotRunError as error:
-            not_run[str(name)] = str(error)
-    if not_run and not metrics:
-        raise InputError("; ".join(f"{name} cannot run: {why}" for name, why in not_run.items()))
-    return Judges(metrics, protocol, not_run=not_run)
-
-
-def build_metric(node: DictConfig, setting: str, protocol: ScoreProtocol) -> Any:
-    """One metric, told the protocol where it takes one; its network is looked for first, so that
-    a missing one is one sentence."""
-    from anydoor_lab.models.sources import obtain
-
-    metric, source = leaf(node), node.get("source")
-    known: dict[str, Any] = {}
-    if source:
-        known["source"] = str(obtain(source, setting=setting))
-    if "protocol" in settings(named(node._target_)):
-        known["protocol"] = protocol
-    return metric(**known)
-
-
-def judge_source(sources: Mapping[str, Any], name: str) -> str:
-    """Where a judge's network lies."""
-    from anydoor_lab.models.sources import obtain
-
-    return str(obtain(sources[name], setting=f"model.judges.{name}"))
 
 
 def build_bench(cfg: DictConfig) -> Bench:

@@ -39,12 +39,15 @@ class Lpips(nn.Module):
         ValueError: `network` is a smaller one, or torchmetrics ships no heads.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, network: Vgg16) -> None:
         super().__init__()
         if tuple(network.config.widths) != WIDTHS:
             seen = f"the network's widths are {tuple(network.config.widths)}"
             raise InputError(f"{seen}; LPIPS needs VGG-16 itself, {WIDTHS}")
-        self.features = network.features
+        self.layers = nn.ModuleList(network.features[: ENDS[-1] + 1])
         with reading(f"LPIPS's heads {HEADS}"):
             heads = torch.load(HEADS, map_location="cpu", weights_only=True)
         self.heads = nn.ParameterList(heads[f"lin{i}.model.1.weight"] for i in range(len(ENDS)))
@@ -57,7 +60,7 @@ class Lpips(nn.Module):
         """(B,) distances of (B, 3, H, W) in [-1, 1]; 0 is equal."""
         distances = torch.zeros(len(one), device=one.device)
         hidden = (torch.cat([one, other]) - self.shift) / self.scale
-        for number, layer in enumerate(self.features[: ENDS[-1] + 1]):
+        for number, layer in enumerate(self.layers):
             hidden = layer(hidden)
             if number in ENDS:
                 unit = hidden / (hidden.square().sum(dim=1, keepdim=True) + 1e-8).sqrt()

@@ -29,7 +29,9 @@ def difference_rows(runs: Sequence[Run]) -> list[dict[str, Any]]:
     for name, scores in others:
         if _alike(first, scores):
             found = differences(first, scores)
-            known = {key: str(scores.get(key, "")) for key in ("data", "commit", "config")}
+            known: dict[str, Any] = {
+                key: str(scores.get(key, "")) for key in ("data", "commit", "config")
+            }
             rows += long_rows(f"{name} - {first_name}", found, **known)
     return rows
 
