@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 import inside
 from anydoor_lab.structures import names
 from anydoor_lab.structures.images import read_image, read_rgba, write_image
+from released import videos
 from test_official import ldm_pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +60,7 @@ def folder(tmp_path: Path, cutouts: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     use_quick_settings(conf)
     monkeypatch.setattr(names, "conf_beside", lambda package: conf)
     shutil.copytree(cutouts, here / "my_photos")
+    videos.mose(here / "mose")
     cut = read_rgba(sorted(cutouts.glob("*.png"))[3])
     rng = np.random.default_rng(0)
     for name, picture in {
@@ -80,6 +82,7 @@ def test_the_lines_run_in_the_order_in_which_they_stand(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     ran: list[str] = []
     for kind, block in BLOCK.findall(README):
         if kind == "python":
@@ -97,8 +100,9 @@ def test_the_lines_run_in_the_order_in_which_they_stand(
     assert len(ran) >= 19
     for picture in ("placed", "there", "clip", "tuned", "fast"):
         assert read_image(folder / f"{picture}.png").shape == (400, 420, 3)
-    for sweep in ("sweeps/idx-clip+dinov2", "table3_id_extractors", "table4_collages"):
-        assert (folder / "runs" / sweep / "comparison.csv").is_file()
+    assert (folder / "runs" / "sweeps" / "idx-clip+dinov2" / "comparison.csv").is_file()
+    for sweep in ("table3_id_extractors", "table4_collages"):
+        assert (folder / "runs" / sweep / "rows.csv").is_file()
     assert {path.name for path in (folder / "runs" / "sweeps" / "idx-clip+dinov2").iterdir()} >= {
         "idx-clip", "idx-dinov2",
     }  # fmt: skip

@@ -177,7 +177,7 @@ def retrieval_scores(
     object; `cut_out_retrieval` the same for cut-outs on white; `cosine_same` and
     `cosine_other` are mean cosines of box crops.
     """
-    scores = {}
+    scores, count = {}, min(count, frames.identities)  # of each object once
     for name, cut_out in (("retrieval", 0.0), ("cut_out_retrieval", 1.0)):
         sides = []
         for number in (0, 1):

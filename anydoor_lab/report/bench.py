@@ -18,6 +18,7 @@ from anydoor_lab.evaluation.judges import Judges
 from anydoor_lab.evaluation.score import bounds_of, evaluate, score_scenes
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.pipeline.results import Result
+from anydoor_lab.report.pictures import PICTURES, save_pictures
 from anydoor_lab.report.rows import rows_of_scores, write_rows
 from anydoor_lab.report.scores import caption_of, pairs_called, save_results, score_table
 from anydoor_lab.runs.folder import GRID, SCORES
@@ -119,6 +120,7 @@ class Bench:
         title = f"Results on {pairs_called(scores)}"
         picture = save_results(results, caption_of(scores, title), folder / GRID)
         rows_at = write_rows(rows_of_scores(scores, seed=seed), folder)["csv"]
+        save_pictures(results, folder / PICTURES)
         write_sealed(folder / SCORES, scores)
         print(f"\n{table.terminal()}")
         if self.passed_over:
