@@ -47,7 +47,7 @@ class Lpips(nn.Module):
         if tuple(network.config.widths) != WIDTHS:
             seen = f"the network's widths are {tuple(network.config.widths)}"
             raise InputError(f"{seen}; LPIPS needs VGG-16 itself, {WIDTHS}")
-        self.layers = nn.ModuleList(network.features[: ENDS[-1] + 1])
+        self.layers = nn.ModuleList(list(network.features.children())[: ENDS[-1] + 1])
         with reading(f"LPIPS's heads {HEADS}"):
             heads = torch.load(HEADS, map_location="cpu", weights_only=True)
         self.heads = nn.ParameterList(heads[f"lin{i}.model.1.weight"] for i in range(len(ENDS)))
