@@ -26,8 +26,13 @@ from anydoor_lab.structures.names import (
 from anydoor_lab.structures.rng import rng_for
 
 FROZEN = [
+    "AblationBoard",
+    "Rater",
+    "Poisson",
+    "HarmonisedPaste",
     "Things",
     "ThingCrops",
+    "EffnetExtractor",
     "FeatureAutoencoding",
     "AfterSweep",
     "AnyDoorMethod",
@@ -58,6 +63,7 @@ FROZEN = [
     "Pair",
     "Photos",
     "Placement",
+    "Score",
     "SilentTracker",
     "TextToImage",
     "UnusablePair",
@@ -88,6 +94,15 @@ FROZEN = [
     "read_mask",
     "shuffle_collage",
     "uniform_timesteps",
+    "compare_methods",
+    "dataset_page",
+    "focus",
+    "guidance_and_steps",
+    "not_run",
+    "preset_costs",
+    "run_experiment",
+    "sweep_results",
+    "user_study",
 ]
 """A name may be added here. One that is removed locks somebody's folder."""
 

@@ -7,7 +7,6 @@ processes and micro-batches, the number of workers and a resume change nothing b
 from __future__ import annotations
 
 import multiprocessing
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,9 +24,11 @@ from torch.utils.data import DataLoader
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.training.batches import FitSettings, Plan, learning_rate
 from anydoor_lab.training.checkpoint import Checkpoint, load_named, save_checkpoint
+from anydoor_lab.training.meter import Meter
 from anydoor_lab.training.optimizer import optimizer_class
-from anydoor_lab.training.processes import gathered
+from anydoor_lab.training.precision import Masters
 from anydoor_lab.training.stop import pass_over_signals
+from anydoor_lab.training.writing import Writing, copied
 
 MAX_SKIPPED_STEPS = 10
 """A run stops after this many steps in a row whose gradient is not finite."""
@@ -53,8 +54,8 @@ class Progress:
 @dataclass(slots=True)
 class TrainingState:
     """What changes during training, and the reasons for which this process passed over entries
-    since it began. `skipped` counts the steps without a finite gradient, in all and in a row. Make
-    one with `start`, hand it to `fit`."""
+    since it began. `skipped` counts the steps without a finite gradient, in all and in a row.
+    Weights trained in 16 bits have `masters`. Make one with `start`, hand it to `fit`."""
 
     objective: nn.Module
     wrapped: nn.Module
@@ -64,16 +65,24 @@ class TrainingState:
     step: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     skipped: tuple[int, int] = (0, 0)
+    masters: Masters | None = None
+    writing: Writing = field(default_factory=Writing)
+
+    @property
+    def live(self) -> dict[str, torch.Tensor]:
+        """The parameters that compute, by name, in the precision they compute in."""
+        return {n: p for n, p in self.objective.named_parameters() if p.requires_grad}
 
     @property
     def trained(self) -> dict[str, torch.Tensor]:
-        """The trained parameters by name."""
-        return {n: p for n, p in self.objective.named_parameters() if p.requires_grad}
+        """The trained parameters by name, as they are kept: in fp32."""
+        live = self.live
+        return dict(zip(live, self.masters.weights, strict=True)) if self.masters else live
 
     @contextmanager
     def averaged(self) -> Iterator[nn.Module]:
         """Inside, the objective carries the averaged (EMA) weights and is in eval mode."""
-        parameters = list(self.trained.values())
+        parameters = list(self.live.values())
         self.ema.store(parameters)
         self.ema.copy_to(parameters)
         self.objective.eval()
@@ -90,8 +99,26 @@ class TrainingState:
 
     def save(self, folder: Path, facts: dict[str, Any], keep: int) -> Path | None:
         """Publish a checkpoint (main process only) and return its path."""
+        self.writing.finish()
         if not self.accelerator.is_main_process:
             return None
+        tensors, facts = self._kept(facts)
+        return save_checkpoint(folder, self.step, tensors, facts, keep)
+
+    def save_beside(self, folder: Path, facts: dict[str, Any], keep: int) -> None:
+        """The same in the background, of the state as it is now.
+
+        Raises:
+            Exception: the checkpoint before could not be written.
+        """
+        if not self.accelerator.is_main_process:
+            return
+        tensors, facts = self._kept(facts)
+        taken, step = copied(tensors), self.step
+        self.writing.begin(lambda: save_checkpoint(folder, step, taken, facts, keep))
+
+    def _kept(self, facts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a checkpoint holds: tensors by group and name, and facts."""
         optimizer = self.optimizer.state_dict()["state"]
         flat = {  # bitsandbytes counts its steps in a plain int
             f"{i}.{k}": torch.as_tensor(v)
@@ -103,7 +130,7 @@ class TrainingState:
         facts = {**facts, "scaler": scaler.state_dict() if scaler else None}
         facts["averaged_steps"] = self.ema.optimization_step  # skipped steps do not count
         facts["skipped"] = list(self.skipped)
-        return save_checkpoint(folder, self.step, tensors, facts, keep)
+        return tensors, facts
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from `checkpoint`: weights, averages, optimizer and step.
@@ -113,6 +140,8 @@ class TrainingState:
         """
         what = str(checkpoint.path)
         load_named(self.trained, checkpoint.tensors["weights"], what)
+        if self.masters:
+            self.masters.hand_down()
         load_named(self.averaged_tensors(), checkpoint.tensors["ema"], what)
         state: dict[int, dict[str, Any]] = defaultdict(dict)
         for name, tensor in checkpoint.tensors["optimizer"].items():
@@ -158,13 +187,18 @@ def start(objective: nn.Module, settings: FitSettings, accelerator: Accelerator)
             f"batch_size {settings.batch_size} cannot be split over {accelerator.num_processes} "
             f"processes x {settings.micro_batches} micro-batches; choose a multiple of {shares}"
         )
+    half = [p.dtype for p in parameters if p.dtype != torch.float32]
+    masters = Masters(parameters) if half else None
     optimizer = optimizer_class(settings.optimizer)(
-        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        masters.weights if masters else parameters,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
     )
     wrapped, prepared = accelerator.prepare(objective, optimizer)
     parameters = [p for p in objective.parameters() if p.requires_grad]
-    ema = EMAModel(parameters, decay=settings.ema_decay, foreach=True)
-    return TrainingState(objective, wrapped, prepared, ema, accelerator)
+    kept = masters.weights if masters else parameters
+    ema = EMAModel(kept, decay=settings.ema_decay, foreach=True)
+    return TrainingState(objective, wrapped, prepared, ema, accelerator, masters=masters)
 
 
 def fit(
@@ -179,10 +213,12 @@ def fit(
     The objective's forward takes a batch (dict) and returns a dict: `loss` (scalar),
     and, to be averaged in the logs, `per_sample` (B,) with `groups` {name: (B,) bool}.
     Checkpoints go to `folder` every `checkpoint_every` steps and at the end, after the step was
-    yielded: what its consumer writes down of it is there before it can be gone on from.
+    yielded: what its consumer writes down of it is there before it can be gone on from. They are
+    written in the background, one at a time; the generator ends when the last one is whole.
 
     Raises:
         RuntimeError: `MAX_SKIPPED_STEPS` steps in a row had a gradient that is not finite.
+        FileError: a checkpoint could not be written; told at the next step.
     """
     accelerator = state.accelerator
     plan = Plan(settings, state.step, accelerator.process_index, accelerator.num_processes)
@@ -200,16 +236,20 @@ def fit(
     batches = iter(loader)
     meter = Meter()
     state.check_finite()
-    while state.step < settings.steps:
-        finite = _optimizer_step(state, batches, settings, meter)
-        state.count(finite)
-        last = state.step == settings.steps
-        logging = last or state.step % settings.log_every == 0
-        metrics = meter.flush(settings.batch_size) if logging else {}
-        yield Progress(state.step, state.step * settings.batch_size, metrics, not finite)
-        state.check_finite()
-        if folder and (last or state.step % settings.checkpoint_every == 0):
-            state.save(folder, facts or {}, settings.keep_checkpoints)
+    try:
+        while state.step < settings.steps:
+            finite = _optimizer_step(state, batches, settings, meter)
+            state.count(finite)
+            last = state.step == settings.steps
+            logging = last or state.step % settings.log_every == 0
+            metrics = meter.flush(settings.batch_size) if logging else {}
+            yield Progress(state.step, state.step * settings.batch_size, metrics, not finite)
+            state.check_finite()
+            state.writing.check()
+            if folder and (last or state.step % settings.checkpoint_every == 0):
+                state.save_beside(folder, facts or {}, settings.keep_checkpoints)
+    finally:
+        state.writing.finish()
 
 
 def _optimizer_step(
@@ -228,11 +268,16 @@ def _optimizer_step(
         with nullcontext() if last else accelerator.no_sync(state.wrapped):
             outputs = state.wrapped(batch)
             accelerator.backward(outputs["loss"] / settings.micro_batches)
+        if state.masters:
+            state.masters.gather()
         meter.add(outputs)
-    norm = accelerator.clip_grad_norm_(state.wrapped.parameters(), settings.gradient_clip)
+    moved = state.masters.weights if state.masters else state.wrapped.parameters()
+    norm = accelerator.clip_grad_norm_(moved, settings.gradient_clip)
     finite = bool(torch.isfinite(norm))
     if finite or accelerator.scaler:
         state.optimizer.step()
+    if finite and state.masters:
+        state.masters.hand_down()
     if finite:
         state.ema.step(list(state.trained.values()))
     state.optimizer.zero_grad(set_to_none=True)
@@ -247,45 +292,3 @@ def _next_batch(batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
     except RuntimeError as error:
         sentence = str(error).strip().splitlines()[-1].removeprefix("RuntimeError: ")
         raise RunError(sentence) from error
-
-
-class Meter:
-    """Averages of what the objective reports between two log lines."""
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        self._values: dict[str, list[torch.Tensor]] = defaultdict(list)
-        self._notes: dict[str, float] = {"skipped_steps": 0.0}
-        self._steps, self._since = 0, time.perf_counter()
-
-    def add(self, outputs: dict[str, Any]) -> None:
-        """Take one micro-batch's scalars, and its `per_sample` losses by `groups`."""
-        for name, value in outputs.items():
-            if isinstance(value, torch.Tensor) and value.ndim == 0:
-                self._values[name].append(value.detach())
-        for name, chosen in outputs.get("groups", {}).items():
-            self._values[f"loss/{name}"].append(outputs["per_sample"].detach()[chosen])
-
-    def note(self, finite: bool, **values: float) -> None:
-        """Take one optimizer step's values, of which the last ones count."""
-        self._notes |= values
-        self._notes["skipped_steps"] += not finite
-        self._steps += 1
-
-    def flush(self, batch_size: int) -> dict[str, float]:
-        """The averages since the last flush over all processes, which must all ask, with
-        `samples_per_second`; starts afresh."""
-        joined = {n: torch.cat([v.reshape(-1) for v in vs]) for n, vs in self._values.items()}
-        sums: dict[str, float] = defaultdict(float)
-        numbers: Counter[str] = Counter()
-        for part in gathered({n: (float(v.double().sum()), len(v)) for n, v in joined.items()}):
-            for name, (total, number) in part.items():
-                sums[name] += total
-                numbers[name] += number
-        metrics = {name: sums[name] / number for name, number in numbers.items() if number}
-        rate = self._steps * batch_size / max(time.perf_counter() - self._since, 1e-9)
-        metrics |= self._notes | {"samples_per_second": rate}
-        self._reset()
-        return metrics
