@@ -61,6 +61,7 @@ def folder(tmp_path: Path, cutouts: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.setattr(names, "conf_beside", lambda package: conf)
     shutil.copytree(cutouts, here / "my_photos")
     videos.mose(here / "mose")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where indexes are kept
     cut = read_rgba(sorted(cutouts.glob("*.png"))[3])
     rng = np.random.default_rng(0)
     for name, picture in {
