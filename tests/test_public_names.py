@@ -81,6 +81,7 @@ FROZEN = [
     "dino_score",
     "diversity",
     "empty_collage",
+    "encoder_retrieval",
     "high_frequency_collage",
     "joint_network",
     "load_pipeline",
