@@ -109,7 +109,7 @@ def retrieval(similarities: np.ndarray) -> Interval:
     Args:
         similarities: (N, N), as for `found`.
     """
-    return wilson_interval(found(similarities))
+    return wilson_interval(found(similarities), 100.0)
 
 
 def token_components(tokens: np.ndarray, components: int = 3) -> np.ndarray:

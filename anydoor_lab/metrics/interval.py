@@ -80,8 +80,12 @@ def student_interval(values: np.ndarray, bounds: Range = UNBOUNDED) -> Interval:
     return Interval(shifted.mean + centre, low, high, values.size)
 
 
-def wilson_interval(right: np.ndarray) -> Interval:
-    """Percentage of True of (n,) bool with Wilson's 95 % interval, which has a width at 0 and 100.
+def wilson_interval(right: np.ndarray, full: float = 1.0) -> Interval:
+    """The share of True in (n,) bool with Wilson's 95 % interval, which has a width at its ends.
+
+    Args:
+        right: the single answers.
+        full: what all of them right counts as; 100 gives per cent.
 
     Raises:
         ValueError: there is no value.
@@ -91,7 +95,7 @@ def wilson_interval(right: np.ndarray) -> Interval:
         raise InputError("there is no answer to count; ask for at least one")
     count = int(right.sum())
     ends = binomtest(count, right.size).proportion_ci(LEVEL, method="wilson")
-    return Interval(100 * count / right.size, 100 * ends.low, 100 * ends.high, right.size)
+    return Interval(full * count / right.size, full * ends.low, full * ends.high, right.size)
 
 
 def bootstrap_interval(

@@ -24,9 +24,31 @@ class Retrieval:
     cosine: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """For each of N queries: whether the right one comes `first` (bool), average `precision`, and
+    the mean `cosine` to the right ones; (N,) each."""
+
+    first: np.ndarray
+    precision: np.ndarray
+    cosine: np.ndarray
+
+
 def retrieval(
     queries: Tensor, query_names: list[str], gallery: Tensor, gallery_names: list[str]
 ) -> Retrieval:
+    """The means of `ranked`, which says what is asked for and refused."""
+    found = ranked(queries, query_names, gallery, gallery_names)
+    return Retrieval(
+        recall_1=float(found.first.mean()),
+        mean_precision=float(found.precision.mean()),
+        cosine=float(found.cosine.mean()),
+    )
+
+
+def ranked(
+    queries: Tensor, query_names: list[str], gallery: Tensor, gallery_names: list[str]
+) -> Ranked:
     """Rank the gallery by cosine for each query; right are the entries of the query's name.
 
     Args:
@@ -48,14 +70,11 @@ def retrieval(
     cosines = functional.normalize(queries, dim=1) @ functional.normalize(gallery, dim=1).T
     right = torch.tensor([[mine == other for other in gallery_names] for mine in query_names])
     order = cosines.argsort(dim=1, descending=True)
-    ranked = right.gather(1, order).float()
+    hits = right.gather(1, order).float()
     ranks = torch.arange(1, len(gallery) + 1)
-    precisions = (ranked * ranked.cumsum(1) / ranks).sum(1) / ranked.sum(1)
-    return Retrieval(
-        recall_1=float(ranked[:, 0].mean()),
-        mean_precision=float(precisions.mean()),
-        cosine=float(cosines[right].mean()),
-    )
+    precisions = (hits * hits.cumsum(1) / ranks).sum(1) / hits.sum(1)
+    alike = (cosines * right).sum(1) / right.sum(1)
+    return Ranked(hits[:, 0].bool().numpy(), precisions.numpy(), alike.numpy())
 
 
 def lab_difference(image: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:

@@ -40,7 +40,7 @@ def retrieval_table(hits: Hits, caption: Caption) -> Table:
     for look, right in hits.items():
         row = rows.setdefault((look.encoder, look.seg), {"encoder": look.encoder})
         row |= {"seg": "yes" if look.seg else "no"}
-        row |= _cell(look.compared, wilson_interval(right))
+        row |= _cell(look.compared, wilson_interval(right, 100.0))
     columns = [Column("encoder"), Column("seg", "Seg")]
     columns += [Column(way, f"R@1, {label}", "%", better="higher") for way, label in WAYS.items()]
     return Table(list(rows.values()), columns, caption)
@@ -65,7 +65,7 @@ def retrieval_rows(hits: Hits, caption: Caption, **known: Any) -> list[dict[str,
     """
     known |= {"scale": caption.scale, "seed": caption.seed, "commit": caption.commit}
     known |= {"protocol": caption.protocol}
-    found = [(str(look), "R@1", wilson_interval(right)) for look, right in hits.items()]
+    found = [(str(look), "R@1", wilson_interval(right, 100.0)) for look, right in hits.items()]
     found += [
         (said, "R@1, paired difference", _difference(hits[one], hits[other]))
         for said, one, other in _compared(hits)
