@@ -16,10 +16,10 @@ from anydoor_lab.evaluation.identity import (
     SHARE,
     Composed,
     Identity,
+    IdentityJudge,
     anchors,
     composed,
     cut_out_on_white,
-    identified,
     through,
 )
 from anydoor_lab.metrics.interval import wilson_interval
@@ -98,10 +98,10 @@ def test_an_object_stands_in_the_middle_at_its_size_and_what_is_transparent_stay
 
 
 def test_anchors_frame_what_a_judge_finds(all_of: list[Composed]) -> None:
-    found = {
-        way: identified([make(one) for one in all_of], all_of, *JUDGE)
-        for way, make in anchors(all_of).items()
-    }
+    judge = IdentityJudge(all_of, *JUDGE)
+    found = {way: judge([make(one) for one in all_of]) for way, make in anchors(all_of).items()}
+    with pytest.raises(ValueError, match="zip"):
+        judge([all_of[0].pasted])
     assert found["copy-paste"].first.all() and (found["copy-paste"].lab == 0).all()
     assert not found["another object"].first.any()
     assert found["empty"].cosine.mean() < found["copy-paste"].cosine.mean()
@@ -115,7 +115,7 @@ def test_fewer_pixels_lose_more_and_only_around_the_object(all_of: list[Composed
         assert all(
             np.array_equal(r[far], o.pasted[far]) for r, o in zip(results, all_of, strict=True)
         )
-        return float(identified(results, all_of, *JUDGE).lab.mean())
+        return float(IdentityJudge(all_of, *JUDGE)(results).lab.mean())
 
     assert lost(8) > 2 * lost(48)
 

@@ -37,7 +37,7 @@ def object_identity(
         out: folder of `<name>.md`, `<name>.csv` and `<name>.png`.
         num_shown: objects on the sheet.
     """
-    from anydoor_lab.evaluation.identity import anchors, identified
+    from anydoor_lab.evaluation.identity import IdentityJudge, anchors
     from anydoor_lab.metrics.effnet import effnet_judge
     from anydoor_lab.report.caption import Caption
     from anydoor_lab.report.identity import identity_rows, identity_sheet, identity_table
@@ -46,10 +46,10 @@ def object_identity(
     from anydoor_lab.structures.files import write_whole
     from anydoor_lab.structures.images import write_image
 
-    judge, results, found = effnet_judge(), {}, {}
+    judge, results, found = IdentityJudge(all_of, *effnet_judge()), {}, {}
     for way, make in (anchors(all_of) | ways).items():
         results[way] = [make(one) for one in all_of]
-        found[way] = identified(results[way], all_of, *judge)
+        found[way] = judge(results[way])
         print(f"judged   {way}", flush=True)
     sizes = sorted({f"{one.scene.shape[0]}x{one.scene.shape[1]}" for one in all_of})
     caption = Caption(f"Identity of {name}", "tiny", PROTOCOL, 0, commit(), len(all_of),

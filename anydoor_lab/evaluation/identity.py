@@ -20,6 +20,7 @@ SHARE, ZOOM = 0.4, 1.5
 """Longer side of the object over the scene's shorter one; crop over the object's box."""
 SOLID, SEEN = 128, 12
 """Alpha from which on a pixel is the object's, and from which on it can be seen."""
+BATCH = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,27 +122,39 @@ def placed_by(pipeline: AnyDoorPipeline, seed: int = 0) -> Way:
     return place
 
 
-def identified(
-    results: Sequence[np.ndarray],
-    all_of: Sequence[Composed],
-    network: torch.nn.Module,
-    prepare: Preprocess,
-) -> Identity:
-    """Have a judge look for each object of the results' boxes among all cut-outs on white.
+class IdentityJudge:
+    """Looks for the objects of results among all cut-outs on white.
 
     Args:
-        results: a whole picture for each of `all_of`.
-        all_of: the objects; the gallery.
-        network, prepare: the judge, as from `effnet_judge`.
-
-    Raises:
-        ValueError: the numbers of results and objects differ.
+        all_of: the objects; their cut-outs are the gallery.
+        network, prepare: as from `effnet_judge`.
     """
-    pairs = list(zip(results, all_of, strict=True))
-    names = [one.name for one in all_of]
-    crops = [made[one.box.squared(*one.mask.shape).slices] for made, one in pairs]
-    with torch.no_grad():
-        gallery = network(prepare.batch([cut_out_on_white(one.rgba) for one in all_of]))
-        found = ranked(network(prepare.batch(crops)), names, gallery, names)
-    lab = np.array([lab_difference(made, one.pasted, one.mask) for made, one in pairs])
-    return Identity(found.first, found.precision, found.cosine, lab)
+
+    def __init__(
+        self, all_of: Sequence[Composed], network: torch.nn.Module, prepare: Preprocess
+    ) -> None:
+        self.all_of, self._network, self._prepare = all_of, network, prepare
+        self._gallery = self._seen([cut_out_on_white(one.rgba) for one in all_of])
+
+    def __call__(self, results: Sequence[np.ndarray]) -> Identity:
+        """Of a whole picture for each of the objects, the square around its box is looked at.
+
+        Raises:
+            ValueError: the numbers of results and objects differ.
+        """
+        pairs = list(zip(results, self.all_of, strict=True))
+        names = [one.name for one in self.all_of]
+        crops = [made[one.box.squared(*one.mask.shape).slices] for made, one in pairs]
+        found = ranked(self._seen(crops), names, self._gallery, names)
+        lab = np.array([_colours(made, one) for made, one in pairs])
+        return Identity(found.first, found.precision, found.cosine, lab)
+
+    @torch.no_grad()
+    def _seen(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:
+        parts = [pictures[first : first + BATCH] for first in range(0, len(pictures), BATCH)]
+        return torch.cat([self._network(self._prepare.batch(list(part))) for part in parts])
+
+
+def _colours(made: np.ndarray, one: Composed) -> float:
+    near = one.box.grown(1.2, *one.mask.shape).slices  # the rest of the photograph does not count
+    return lab_difference(made[near], one.pasted[near], one.mask[near])
