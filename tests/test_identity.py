@@ -24,7 +24,7 @@ from anydoor_lab.evaluation.identity import (
 )
 from anydoor_lab.metrics.interval import wilson_interval
 from anydoor_lab.metrics.judge import Preprocess
-from anydoor_lab.metrics.retrieval import ranked
+from anydoor_lab.metrics.retrieval import rank
 from anydoor_lab.report.caption import Caption
 from anydoor_lab.report.identity import identity_rows, identity_sheet, identity_table
 from anydoor_lab.report.retrieval import (
@@ -81,9 +81,9 @@ def test_wilsons_interval_is_the_textbook_one_and_has_a_width_at_its_ends() -> N
 
 def test_each_query_has_a_rank_of_its_own() -> None:
     gallery = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
-    found = ranked(torch.tensor([[1.0, 0.0], [0.9, 0.1]]), ["a", "b"], gallery, ["a", "b", "c"])
-    assert found.first.tolist() == [True, False]
-    assert found.precision.tolist() == pytest.approx([1.0, 0.5])
+    found = rank(torch.tensor([[1.0, 0.0], [0.9, 0.1]]), ["a", "b"], gallery, ["a", "b", "c"])
+    assert found.first.tolist() == [1, 0]
+    assert found.precisions.tolist() == pytest.approx([1.0, 0.5])
     assert found.cosine[0] == pytest.approx(1.0)
 
 

@@ -40,7 +40,8 @@ def bench_of(cfg: DictConfig) -> Bench:
 
 def embedded_pipeline(asked: Asked) -> AnyDoorPipeline:
     """The embedded network on the device that is asked for; in two steps where it is to be fast."""
-    from anydoor_lab.config.pipelines import load_pipeline, place, silence_libraries
+    from anydoor_lab.config.devices import place
+    from anydoor_lab.config.pipelines import load_pipeline, silence_libraries
 
     silence_libraries()
     pipeline = place(load_pipeline(EMBEDDED), asked.device)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from anydoor_lab.metrics.judge import Preprocess
-from anydoor_lab.metrics.retrieval import lab_difference, ranked
+from anydoor_lab.metrics.lab_difference import lab_difference
+from anydoor_lab.metrics.retrieval import rank
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import as_picture, padded_square
@@ -145,9 +146,10 @@ class IdentityJudge:
         pairs = list(zip(results, self.all_of, strict=True))
         names = [one.name for one in self.all_of]
         crops = [made[one.box.squared(*one.mask.shape).slices] for made, one in pairs]
-        found = ranked(self._seen(crops), names, self._gallery, names)
+        found = rank(self._seen(crops), names, self._gallery, names)
         lab = np.array([_colours(made, one) for made, one in pairs])
-        return Identity(found.first, found.precision, found.cosine, lab)
+        first, *others = (each.numpy() for each in (found.first, found.precisions, found.cosine))
+        return Identity(first > 0, *others, lab)
 
     @torch.no_grad()
     def _seen(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:

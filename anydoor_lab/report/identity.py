@@ -10,7 +10,7 @@ import numpy as np
 from anydoor_lab.evaluation.identity import Composed, Identity, cut_out_on_white
 from anydoor_lab.metrics.interval import (
     Interval,
-    bootstrap_interval,
+    paired_difference,
     student_interval,
     wilson_interval,
 )
@@ -81,7 +81,7 @@ def identity_rows(
 def differences(one: Identity, other: Identity, score: str) -> Interval:
     """One way's score less another's over the same objects, with a bootstrapped interval."""
     sides = (np.asarray(getattr(found, score), np.float64) for found in (one, other))
-    return bootstrap_interval(np.subtract(*sides), rng_for(0, 0, "paired difference"))
+    return paired_difference(*sides, rng_for(0, 0, "paired difference"))
 
 
 def identity_sheet(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from anydoor_lab.analysis.features import Compared
-from anydoor_lab.metrics.interval import Interval, bootstrap_interval, wilson_interval
+from anydoor_lab.metrics.interval import Interval, paired_difference, wilson_interval
 from anydoor_lab.report.caption import Caption
 from anydoor_lab.report.tables import Column, Table
 from anydoor_lab.structures.rng import rng_for
@@ -92,8 +92,8 @@ def _compared(hits: Hits) -> Iterator[tuple[str, Look, Look]]:
 
 
 def _difference(one: np.ndarray, other: np.ndarray) -> Interval:
-    each = 100.0 * (one.astype(np.float64) - other)
-    return bootstrap_interval(each, rng_for(0, 0, "paired difference"))
+    rng = rng_for(0, 0, "paired difference")
+    return paired_difference(100.0 * one, 100.0 * other, rng, bounds=(0.0, 100.0))
 
 
 def _cell(key: str, interval: Interval) -> dict[str, float]:
