@@ -56,8 +56,9 @@ def build(cfg: DictConfig) -> None:
 
     from anydoor_lab.data.index.check import summary
     from anydoor_lab.data.index.layouts import specs_of
+    from anydoor_lab.data.index.merge import drop_others, write_index
     from anydoor_lab.data.index.runners import runner_of
-    from anydoor_lab.data.index.store import Index, drop_others, write_index
+    from anydoor_lab.data.index.store import Index
 
     name, root, release, folder = release_of(cfg)
     run = runner_of(cfg.index.runner)
