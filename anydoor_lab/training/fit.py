@@ -149,8 +149,7 @@ class TrainingState:
         what = str(checkpoint.path)
         if not {"weights", "ema", "optimizer"} <= set(checkpoint.tensors):
             raise InputError(
-                f"{what} is a milestone, averaged weights without the optimizer's state; start "
-                "from it by init=, or resume from a step_ folder beside it"
+                f"{what} is a milestone, without the optimizer's state; start with init={what}"
             )
         load_named(self.trained, checkpoint.tensors["weights"], what)
         if self.masters:
