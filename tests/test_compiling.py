@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from diffusers import UNet2DConditionModel
 from torch import nn
 from torch._dynamo.testing import CompileCounter
+from torch.utils.data import default_collate
 
+from anydoor_lab.structures.rng import rng_for
+from anydoor_lab.training.batches import FitSettings
 from anydoor_lab.training.compiling import compile_blocks, compiled_so_far, eager
+from anydoor_lab.training.fit import fit, start
 
 has_compiler = pytest.mark.skipif(
     not (shutil.which("g++") or shutil.which("clang++")),
@@ -33,32 +41,54 @@ def small_unet() -> UNet2DConditionModel:
     )
 
 
-def gradient(unet: nn.Module, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(batch)
-    x = torch.randn(batch, 4, 8, 8, generator=generator)
-    tokens = torch.randn(batch, 3, 8, generator=generator)
-    unet.zero_grad()
-    loss = (unet(x, torch.full((batch,), 5), tokens).sample ** 2).mean()
-    loss.backward()
-    parts = [p.grad.flatten() for p in unet.parameters() if p.grad is not None]
-    return loss.detach(), torch.cat(parts)
+def gradient(unet: nn.Module, batch: int) -> None:
+    x, tokens = torch.ones(batch, 4, 8, 8), torch.ones(batch, 3, 8)
+    (unet(x, torch.full((batch,), 5), tokens).sample ** 2).mean().backward()
+
+
+class Denoise(nn.Module):
+    """The small UNet asked to give back zeros."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unet = small_unet()
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
+        output = self.unet(batch["x"], batch["t"], batch["tokens"]).sample
+        per_sample = output.square().mean(dim=(1, 2, 3))
+        return {"loss": per_sample.mean(), "per_sample": per_sample, "groups": {}}
+
+
+class Noises:
+    """Noisy latents; sample i is a pure function of i."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        rng = rng_for(0, index, "sample")
+        x, tokens = (rng.standard_normal(size, np.float32) for size in ((4, 8, 8), (3, 8)))
+        return {"index": index, "x": x, "tokens": tokens, "t": index}
 
 
 @has_compiler
-def test_compiled_blocks_give_the_same_loss_and_gradient(
+def test_training_compiled_blocks_gives_the_same_losses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    unet = small_unet()
-    expected, pieces = gradient(unet, 2), compiled_so_far()[0]
-    names = list(unet.state_dict())
-    assert compile_blocks(unet) == 6
-    for wanted, found in zip(expected, gradient(unet, 2), strict=True):
-        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
-    made, seconds = compiled_so_far()
-    assert made > pieces and seconds > 0
-    assert list(unet.state_dict()) == names, "checkpoints do not see it"
-    assert list(tmp_path.iterdir()), "kept for the next run"
+    settings = FitSettings(steps=3, batch_size=2, learning_rate=1e-2, log_every=1)
+    losses, names = {}, []
+    for compiled in (False, True):
+        pieces = compiled_so_far()[0]
+        state = start(Denoise(), settings, Accelerator(cpu=True))
+        steps = fit(state, Noises(), replace(settings, compile=compiled))
+        losses[compiled] = [progress.metrics["loss"] for progress in steps]
+        names.append(list(state.objective.state_dict()))
+        made, seconds = compiled_so_far()
+        assert (made > pieces) == compiled
+    assert seconds > 0 and any(tmp_path.iterdir()), "kept for the next run"
+    assert losses[True] == pytest.approx(losses[False], rel=1e-4)
+    assert names[0] == names[1], "checkpoints do not see it"
+    with state.averaged() as objective:
+        objective(default_collate([Noises()[index] for index in range(5)]))
+    assert compiled_so_far()[0] == made, "scoring is not compiled for"
 
 
 def compiled_without_kernels(unet: nn.Module, counter: CompileCounter) -> None:

@@ -340,6 +340,14 @@ def test_a_run_is_exported_as_a_folder_that_diffusers_loads(
     refused(command("export", f"run={trained}", f"out={out}", cwd=tmp_path), "exists")
 
 
+def test_one_checkpoint_of_a_run_is_placed_with_by_its_folder(trained: Path) -> None:
+    newest = max((trained / "checkpoints").glob("step_*"))
+    own, single = load_pipeline(trained), load_pipeline(newest)
+    for name in ("unet", "detail_extractor", "id_extractor"):
+        found, expected = (getattr(one, name).state_dict() for one in (single, own))
+        assert hash_tensors(found) == hash_tensors(expected), name
+
+
 def test_lora_tunes_a_trained_run_and_its_adapters_are_exported_and_placed_with(
     trained: Path, quick_train: Train, tmp_path: Path, cutouts: Path
 ) -> None:
