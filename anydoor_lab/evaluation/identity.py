@@ -115,7 +115,7 @@ def placed_by(pipeline: AnyDoorPipeline, seed: int = 0) -> Way:
 
     def place(one: Composed) -> np.ndarray:
         sides = [one.box.y1, one.box.x1, one.box.y2, one.box.x2]
-        given = {"reference_mask": one.rgba[..., 3] > SOLID, "box": sides}
+        given: Any = {"reference_mask": one.rgba[..., 3] > SOLID, "box": sides}
         placed = pipeline(one.rgba[..., :3], one.scene, **given, seed=seed, output_type="np")
         image: np.ndarray = placed.images[0]
         return image
@@ -148,8 +148,8 @@ class IdentityJudge:
         crops = [made[one.box.squared(*one.mask.shape).slices] for made, one in pairs]
         found = rank(self._seen(crops), names, self._gallery, names)
         lab = np.array([_colours(made, one) for made, one in pairs])
-        first, *others = (each.numpy() for each in (found.first, found.precisions, found.cosine))
-        return Identity(first > 0, *others, lab)
+        first = found.first.numpy() > 0
+        return Identity(first, found.precisions.numpy(), found.cosine.numpy(), lab)
 
     @torch.no_grad()
     def _seen(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:

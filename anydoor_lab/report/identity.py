@@ -80,8 +80,8 @@ def identity_rows(
 
 def differences(one: Identity, other: Identity, score: str) -> Interval:
     """One way's score less another's over the same objects, with a bootstrapped interval."""
-    sides = (np.asarray(getattr(found, score), np.float64) for found in (one, other))
-    return paired_difference(*sides, rng_for(0, 0, "paired difference"))
+    mine, theirs = (np.asarray(getattr(found, score), np.float64) for found in (one, other))
+    return paired_difference(mine, theirs, rng_for(0, 0, "paired difference"))
 
 
 def identity_sheet(
