@@ -71,9 +71,8 @@ def build_training(cfg: DictConfig) -> Training:
     accelerator = build_accelerator(cfg.train.precision)
     settings = build_fit_settings(cfg)
     pipeline = build_pipeline(cfg)
-    if (
-        cfg.share and accelerator.device.type == "cpu"
-    ):  # a GPU computes them sooner than a disk reads
+    # a GPU computes them sooner than a disk reads; files are kept of fp32
+    if cfg.share and accelerator.device.type == "cpu" and cfg.train.precision != "bf16":
         pipeline.model.kept = kept_frozen(pipeline.model)
     samples = build_samples(cfg, pipeline)
     model = pipeline.model.freeze(cfg.train.trained, cfg.train.lora_rank)
