@@ -26,6 +26,16 @@ from anydoor_lab.structures.names import (
 from anydoor_lab.structures.rng import rng_for
 
 FROZEN = [
+    "SdInpaint",
+    "IpAdapter",
+    "PaintByExample",
+    "Graphit",
+    "FluxFillRedux",
+    "FluxKontext",
+    "QwenImageEdit",
+    "Flux2Klein",
+    "DreamBooth",
+    "CustomDiffusion",
     "Poisson",
     "HarmonisedPaste",
     "Things",

@@ -40,7 +40,8 @@ def bench_of(cfg: DictConfig) -> Bench:
 
 def embedded_pipeline(asked: Asked) -> AnyDoorPipeline:
     """The embedded network on the device that is asked for; in two steps where it is to be fast."""
-    from anydoor_lab.config.pipelines import load_pipeline, place, silence_libraries
+    from anydoor_lab.config.devices import place
+    from anydoor_lab.config.pipelines import load_pipeline, silence_libraries
 
     silence_libraries()
     pipeline = place(load_pipeline(EMBEDDED), asked.device)
@@ -131,7 +132,7 @@ def method_called(asked: Asked, data: str, name: str) -> tuple[Any, dict[str, An
         raise InputError(f"conf/method has no {name}")
     cfg = settings_of(asked, data, f"method={name}")
     pipeline = embedded_pipeline(asked) if needs_pipeline(cfg.method) else None
-    return build_method(cfg.method, pipeline), plain(cfg)
+    return build_method(cfg.method, pipeline, asked.device), plain(cfg)
 
 
 def sampled(
