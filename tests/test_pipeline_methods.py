@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from diffusers import UNet2DConditionModel
 from omegaconf import OmegaConf
 from transformers import CLIPVisionModelWithProjection
 

@@ -115,7 +115,7 @@ class Inpainting:
         if not is_whole(side) or side < 16 or side % 16:
             seen = f"method.resolution is {side}"
             raise InputError(f"{seen}; expected a multiple of 16, which diffusers' pipelines take")
-        self.kind = pipeline_class(self.pipeline_name)
+        self.pipeline_class = pipeline_class(self.pipeline_name)
         self.folder = obtain_pipeline(self.source, "method.source")
         self._pipeline: Any = None
 
@@ -129,7 +129,7 @@ class Inpainting:
 
     def loaded(self) -> Any:
         """The pipeline from its folder, on the CPU."""
-        return read_pipeline(self.kind, self.folder, self.device)
+        return read_pipeline(self.pipeline_class, self.folder, self.device)
 
     def painted(self, canvas: Canvas, generator: torch.Generator) -> Image.Image:
         """The crop as the pipeline paints it."""

@@ -59,7 +59,7 @@ class IpAdapter(Inpainting):
         """The pipeline with the adapter in its attention."""
         precision = torch.float32 if self.device == "cpu" else torch.bfloat16
         encoder = CLIPVisionModelWithProjection.from_pretrained(self._encoder, dtype=precision)
-        made = read_pipeline(self.kind, self.folder, self.device, image_encoder=encoder)
+        made = read_pipeline(self.pipeline_class, self.folder, self.device, image_encoder=encoder)
         made.load_ip_adapter(str(self._weights.parent), "", self._weights.name)
         made.set_ip_adapter_scale(self.scale)
         return made
@@ -85,8 +85,8 @@ class PaintByExample(Inpainting):
         """The pipeline, part by part: diffusers no longer finds its encoder by the name in its
         index."""
         given: Any = {"torch_dtype": torch.float32 if self.device == "cpu" else torch.bfloat16}
-        encoder = import_module(self.kind.__module__).PaintByExampleImageEncoder
-        made = self.kind(
+        encoder = import_module(self.pipeline_class.__module__).PaintByExampleImageEncoder
+        made = self.pipeline_class(
             vae=AutoencoderKL.from_pretrained(self.folder / "vae", **given),
             unet=UNet2DConditionModel.from_pretrained(self.folder / "unet", **given),
             image_encoder=encoder.from_pretrained(
@@ -146,7 +146,9 @@ class Graphit(Inpainting):
             first = unet.conv_in.weight
             first.copy_(torch.cat([first[:, :4], first[:, 8:], first[:, 4:8]], dim=1))
         encoder = CLIPVisionModelWithProjection.from_pretrained(self._encoder, dtype=precision)
-        return read_pipeline(self.kind, self.folder, self.device, unet=unet, image_encoder=encoder)
+        return read_pipeline(
+            self.pipeline_class, self.folder, self.device, unet=unet, image_encoder=encoder
+        )
 
     def painted(self, canvas: Canvas, generator: torch.Generator) -> Image.Image:
         """The crop painted after the reference's embedding; the unconditional one is zero."""
