@@ -16,7 +16,8 @@ PATHS = frozenset(
     {
         *("reference", "reference_mask", "scene", "mask", "out", "run", "runs", "lora", "source"),
         *("init", "begin", "train.resume", "data.root", "data.scenes", "idx.extractor.source"),
-        *("model.base", "model.vae", "model.init"),
+        *("model.base", "model.vae", "model.init", "references", "scenes", "boxes"),
+        *("method.source", "method.photos", "method.adapter", "method.unet", "method.redux"),
         *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"),
     }
 )

@@ -31,6 +31,7 @@ COLUMNS = (
     Column("background_psnr", "background PSNR", "dB", better="higher"),
     Column("background_ssim", "background SSIM", digits=3, better="higher"),
     Column("diversity", "diversity"),
+    Column("note"),
 )
 
 
@@ -101,7 +102,10 @@ def save_results(results: Sequence[Result], caption: Caption, path: Path) -> Pat
 
 
 def write_comparison(
-    runs: Sequence[tuple[str, Mapping[str, Any]]], folder: Path, title: str
+    runs: Sequence[tuple[str, Mapping[str, Any]]],
+    folder: Path,
+    title: str,
+    absent: Mapping[str, str] | None = None,
 ) -> tuple[Table, dict[str, Path]]:
     """One table (md, csv, tex) and one figure of several runs' last rows.
 
@@ -109,11 +113,13 @@ def write_comparison(
         runs: (name, `scores.json`) of each.
         folder: where `comparison.*` goes.
         title: above both.
+        absent: runs that were not run, and why; they stand in the table.
     """
     rows = [{**scores["rows"][scores["model_row"]], "run": name} for name, scores in runs]
     noted = next((scores["note"] for _, scores in runs if scores.get("note")), "")
     first = {**runs[0][1], "note": noted}
-    table = score_table({**first, "rows": rows}, title)
+    lacking = [{"run": name, "note": f"not run: {why}"} for name, why in (absent or {}).items()]
+    table = score_table({**first, "rows": [*rows, *lacking]}, title)
     anchors = {row["run"]: row for row in first["rows"] if row.get("anchor")}
     figure = compare_runs(rows, table.caption, anchors)
     paths = table.write(folder, "comparison")
