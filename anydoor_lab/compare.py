@@ -73,7 +73,7 @@ def compare(folder: Path) -> None:
         shown = {**places, **{name: f"not run: {reason}" for name, reason in absent.items()}}
         if any((place / PICTURES).is_dir() for place in found):
             figure = picture_grid(shown, replace(table.caption, title=f"{title}: results"))
-            paths["results"] = save(figure, folder / "comparison_results.png")
+            paths["picture"] = save(figure, folder / "results.png")
     print(f"\n{table.terminal()}")
     print("\n".join(f"{kind:8s} {path}" for kind, path in paths.items()))
 

@@ -23,6 +23,8 @@ NEEDED = "tiny"
 """The scale that must run: its networks are inside the package."""
 OK, MISSING = "ok", "missing"
 BLOCKED_BY_EXTRA = {
+    "data": "released data sets; pip install 'anydoor-lab[data]'",
+    "ray": "index.runner=ray; pip install 'anydoor-lab[ray]'",
     "judge": "retrieval scores by a real encoder; pip install 'anydoor-lab[judge]'",
     "gpu": "train.optimizer=adamw8bit; pip install 'anydoor-lab[gpu]'",
     "notebook": "notebooks and widgets; pip install 'anydoor-lab[notebook]'",

@@ -32,7 +32,7 @@ def main(cfg: DictConfig) -> None:
     check_values(chosen, "evaluate")
     if (folder / SCORES).exists() and not cfg.overwrite:
         if scored_alike(folder, chosen):
-            print(f"scored   {folder} is there already; overwrite=true scores again")
+            print(f"scores   {folder / SCORES} are there already; overwrite=true scores again")
             return
         raise FileExistsError(f"{folder} holds scores already; add overwrite=true")
     check_writable(folder / SCORES)

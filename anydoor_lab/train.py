@@ -114,9 +114,9 @@ class Trainer:
             after, results = self.bench.score(self.method, "after training")
         state.rejected = sum(gathered(state.rejected), Counter())
         if tracker:
-            scores = self.bench.report(
-                [before, after, *self.bench.anchors()], results, self.run.folder
-            )
+            rows = [before, after, *self.bench.anchors()]
+            seed = self.training.settings.seed
+            scores = self.bench.report(rows, results, self.run.folder, seed)
             self.conclude(scores, after, state, tracker)
 
     def restore(self, state: TrainingState, checkpoint: Checkpoint) -> None:

@@ -17,7 +17,6 @@ from anydoor_lab.structures.names import conf_dir, named
 CONF = conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))
 MUST_BE_GIVEN = {
-    "generate": {"reference", "scene"},
     "compare": {"runs"},
     "convert": {"source", "out"},
     "export": {"run", "out"},

@@ -127,7 +127,7 @@ def bring(pipeline: AnyDoorPipeline, plan: MemoryPlan) -> AnyDoorPipeline:
     for name, part in pipeline.components.items():
         if isinstance(part, torch.nn.Module):
             whole: Any = torch.float32 if _full(name, plan.precision) else DTYPES[plan.precision]
-            part.to(dtype=whole)
+            torch.nn.Module.to(part, dtype=whole)  # diffusers' own warns of nothing
     if plan.vae_tiling:
         pipeline.vae.enable_tiling()
     if plan.offload == "model":

@@ -32,7 +32,7 @@ BEFORE, SKIPPED, FAILURE = "before.json", "skipped.jsonl", "failure.json"
 ABSENCE = "not_run.json"
 WRITTEN = (CONFIG, FACTS, SCORES, GRID, BEFORE, SKIPPED, FAILURE, ABSENCE,
            "metrics.jsonl", "wandb_id.txt",
-           "loss.png", "scores.md", "scores.csv", "scores.tex",
+           "loss.png", "scores.md", "scores.csv", "scores.tex", "rows.csv", "rows.parquet",
            "checkpoints", "samples", "results", "wandb", LOCK)  # fmt: skip
 """What runs write; everything else in a run's folder is the user's."""
 

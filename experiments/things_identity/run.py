@@ -26,7 +26,8 @@ from anydoor_lab import Box, Things, load_pipeline
 from anydoor_lab.data.things import originals, sheets
 from anydoor_lab.data.things.catalogue import packaged_index
 from anydoor_lab.metrics.effnet import effnet_judge
-from anydoor_lab.metrics.retrieval import lab_difference, retrieval
+from anydoor_lab.metrics.lab_difference import lab_difference
+from anydoor_lab.metrics.retrieval import retrieval
 from anydoor_lab.report.sheets import outlined
 from anydoor_lab.structures.images import (
     as_picture,

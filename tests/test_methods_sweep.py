@@ -14,8 +14,8 @@ from anydoor_lab.runs.folder import read_scores
 from anydoor_lab.runs.ledger import read_ledger
 from anydoor_lab.structures.images import read_image
 
-QUICK = ["data=things", "eval=fast", "eval.num_pairs=2", "eval.num_diverse=0", "eval.num_shown=2",
-         "metrics=[dino]"]  # fmt: skip
+FEW = ["eval.num_pairs=2", "eval.num_diverse=0", "eval.num_shown=2", "metrics=[dino]"]
+QUICK = ["data=things", "eval=fast", *FEW]
 SWEEP = ["-m", "method=copy_paste,poisson,sd_inpaint", *QUICK, "hydra.sweep.dir=sweep"]
 
 
@@ -61,8 +61,8 @@ def test_the_grid_has_a_row_a_pair_and_a_column_a_method(
     scored: tuple[Path, inside.Ended],
 ) -> None:
     sweep, ended = scored
-    assert f"results  {sweep.name}/comparison_results.png" in ended.out
-    picture = read_image(sweep / "comparison_results.png")
+    assert f"picture  {sweep.name}/results.png" in ended.out
+    picture = read_image(sweep / "results.png")
     height, width = picture.shape[:2]
     assert width > 6 * 128 and height > 2 * 128  # reference, scene, three methods, truth; two pairs
     assert (sweep / "dashboard.html").is_file()
@@ -76,7 +76,7 @@ def test_the_same_sweep_again_scores_nothing_twice_and_tries_what_was_missing(
     again = inside.run("evaluate", *SWEEP, cwd=sweep.parent)
     assert again.code == 0
     assert before == {path: path.stat().st_mtime_ns for path in sweep.glob("*/scores.json")}
-    assert again.out.count("is there already; overwrite=true scores again") == 2
+    assert again.out.count("are there already; overwrite=true scores again") == 2
     assert "not run  sd_inpaint" in again.out
 
 
@@ -96,3 +96,23 @@ def test_a_method_of_a_local_folder_is_scored_among_others(tmp_path: Path) -> No
     assert ended.code == 0, ended.err[-3000:]
     row = json.loads((tmp_path / "one" / "scores.json").read_text())["rows"][0]
     assert row["run"] == "sd_inpaint" and np.isfinite(row["dino"])
+
+
+@pytest.mark.parametrize("benchmark", ["things", "world", "folder"])
+def test_a_sweep_over_methods_ends_in_a_table_and_a_grid(
+    tmp_path: Path, cutouts: Path, benchmark: str
+) -> None:
+    own = [f"data.root={cutouts}"] if benchmark == "folder" else []
+    place = [f"hydra.sweep.dir={tmp_path / 'scored'}", *own]
+    asked = [f"eval={benchmark}", "method=copy_paste,poisson", *FEW, *place, "-m"]
+    ended = inside.run("evaluate", *asked, cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    table = pd.read_csv(tmp_path / "scored" / "comparison.csv")
+    assert sorted(table["run"]) == ["method=copy_paste", "method=poisson"]
+    picture = read_image(tmp_path / "scored" / "results.png")
+    assert picture.shape[1] > 4 * 128  # reference, scene, two methods and the truth side by side
+    first = sorted((tmp_path / "scored").glob("*/scores.json"))
+    stamps = [path.stat().st_mtime_ns for path in first]
+    again = inside.run("evaluate", *asked, cwd=tmp_path)
+    assert again.code == 0 and again.out.count("are there already") == 2
+    assert [path.stat().st_mtime_ns for path in first] == stamps

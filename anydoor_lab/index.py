@@ -1,0 +1,115 @@
+"""The door to data sets: `python -m anydoor_lab.index data=youtube_vos data.root=/data/ytvos`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from anydoor_lab.config.compose import plain
+from anydoor_lab.config.door import door
+from anydoor_lab.structures.checks import check_choice
+from anydoor_lab.structures.errors import InputError
+
+if TYPE_CHECKING:
+    from anydoor_lab.data.index.layouts import Release
+
+DOES = ("build", "check", "look")
+
+
+@door("index")
+def main(cfg: DictConfig) -> None:
+    """Index a set, say what of it is there, or show its pairs."""
+    check_choice("do", cfg.do, DOES)
+    if cfg.get("data") is None:
+        raise InputError("data is not given; add data=<set> (python -m anydoor_lab.index --help)")
+    if cfg.do == "look":
+        look(cfg)
+    elif cfg.do == "check":
+        check(cfg)
+    else:
+        build(cfg)
+
+
+def release_of(cfg: DictConfig) -> tuple[str, Path, Release, Path]:
+    """Name, root, release and index folder of the chosen set.
+
+    Raises:
+        ValueError: it is none of those that are indexed.
+    """
+    from anydoor_lab.data.index.layouts import Release
+    from anydoor_lab.data.index.store import index_folder
+
+    data = plain(cfg.data)
+    if "release" not in data:
+        raise InputError("this data needs no index; train and do=look read it as it is")
+    root = Path(data["root"])
+    release = Release(**data["release"])
+    folder = data.get("index") or index_folder(data["name"], root, release.splits)
+    return data["name"], root, release, Path(folder)
+
+
+def build(cfg: DictConfig) -> None:
+    """Index the parts that are new or changed, join them, and say what was found."""
+    from tqdm import tqdm
+
+    from anydoor_lab.data.index.check import summary
+    from anydoor_lab.data.index.layouts import specs_of
+    from anydoor_lab.data.index.merge import drop_others, write_index
+    from anydoor_lab.data.index.runners import runner_of
+    from anydoor_lab.data.index.store import Index
+
+    name, root, release, folder = release_of(cfg)
+    run = runner_of(cfg.index.runner)
+    found = specs_of(name, root, release, folder)
+    specs = list(tqdm(found, desc=f"listing {name}", unit="part", leave=False))
+    ready = run(specs, workers=cfg.index.workers, cluster=plain(cfg.index)["cluster"])
+    paths = list(tqdm(ready, total=len(specs), desc=f"indexing {name}", unit="part"))
+    drop_others(folder, paths)
+    write_index(folder, paths)
+    index = Index(folder)
+    print("\n".join(summary(name, index)))
+    if not index.usable:
+        raise InputError(f"{root} holds no usable view of {name}; the lines above say why")
+    print(f"index    {folder}")
+
+
+def check(cfg: DictConfig) -> None:
+    """Say what of the set is there, and what was found in it."""
+    from anydoor_lab.data.index.check import check as lines
+
+    for line in lines(*release_of(cfg)):
+        print(line)
+
+
+def look(cfg: DictConfig) -> None:
+    """Draw pairs as the model is shown them, and the figures' spread."""
+    from collections import Counter
+
+    from anydoor_lab.conditioning.conditioner import Conditioner
+    from anydoor_lab.config.assemble import make_source
+    from anydoor_lab.data.pairs import IndexedPairs
+    from anydoor_lab.data.source import reasons
+    from anydoor_lab.report.caption import Caption
+    from anydoor_lab.report.figures import save
+    from anydoor_lab.report.looks import looked_at, pairs_sheet, statistics
+
+    source = make_source(cfg.data, "train", cfg.data_seed)
+    conditioner = Conditioner(resolution=cfg.resolution, **plain(cfg.conditioning))
+    rejected: Counter[str] = Counter()
+    pairs = list(looked_at(source, cfg.num_pairs, cfg.seed, rejected))
+    name, note = str(cfg.data.get("name", cfg.data._target_.rpartition(".")[2])), str(source.counts)
+    caption = Caption(f"Pairs of {name}", seed=cfg.seed, n=len(pairs), note=note)
+    figure = pairs_sheet(pairs, conditioner, cfg.seed, caption)
+    print(f"pairs    {save(figure, Path(cfg.out) / f'{name}_pairs.png')}")
+    if isinstance(source, IndexedPairs):
+        caption = Caption(f"Pairs of {name}", seed=cfg.seed, n=len(source), note=note)
+        figure = statistics({name: source}, caption, cfg.seed)
+        print(f"spread   {save(figure, Path(cfg.out) / f'{name}_statistics.png')}")
+    if rejected:
+        print(f"passed over {rejected.total()}: {reasons(rejected)}")
+
+
+if __name__ == "__main__":
+    main()
