@@ -52,7 +52,7 @@ def main(cfg: DictConfig) -> None:
     except MissingError as error:
         if not job_called():
             raise
-        note_absence(folder, str(error))
+        note_absence(folder, str(error).partition("; download it")[0])
         print(f"not run  {row_name(cfg)}: {error}", flush=True)
         return
     bench = assemble.build_bench(chosen)
