@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
 from anydoor_lab.models.embedded import PREFIX, locate
@@ -32,6 +35,8 @@ SHARDS = ("diffusion_pytorch_model-*-of-*.safetensors", "model-*-of-*.safetensor
 CONFIGS = ("config.json", "scheduler_config.json")
 POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins that git-lfs has not fetched yet."""
+Fetch = Callable[[str, bool], Path]
+"""The folder of a hub repository, from the cache or, where that is allowed, over the network."""
 HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
@@ -59,8 +64,8 @@ def obtain(
         MissingError: none of the sources is complete; one sentence for all of them.
     """
 
-    def fetch(name: str) -> Path:
-        return _fetched(name, parts, download)
+    def fetch(name: str, online: bool) -> Path:
+        return _fetched(name, parts, online)
 
     return _first_of(source, fetch, lambda folder: lacking(folder, parts), setting, download)
 
@@ -74,11 +79,11 @@ def obtain_pipeline(
         MissingError: none of the sources is complete; one sentence for all of them.
     """
 
-    def fetch(name: str) -> Path:
+    def fetch(name: str, online: bool) -> Path:
         from huggingface_hub import hf_hub_download
 
-        index = Path(hf_hub_download(name, INDEX, local_files_only=not download))
-        return _fetched(name, ("", *parts_of(index)), download, READ_WITH_PARTS)
+        index = Path(hf_hub_download(name, INDEX, local_files_only=not online))
+        return _fetched(name, ("", *parts_of(index)), online, READ_WITH_PARTS)
 
     return _first_of(source, fetch, lacking_of_pipeline, setting, download)
 
@@ -95,10 +100,10 @@ def obtain_file(
         MissingError: it is in none of the sources, or damaged; one sentence for all of them.
     """
 
-    def fetch(name: str) -> Path:
+    def fetch(name: str, online: bool) -> Path:
         from huggingface_hub import hf_hub_download
 
-        path = Path(hf_hub_download(name, file, local_files_only=not download))
+        path = Path(hf_hub_download(name, file, local_files_only=not online))
         return path.parents[len(Path(file).parts) - 1]
 
     def lacks(folder: Path) -> str:
@@ -112,7 +117,7 @@ def obtain_file(
 
 def _first_of(
     source: str | Path | Sequence[str],
-    fetch: Callable[[str], Path],
+    fetch: Fetch,
     lacks: Callable[[Path], str],
     setting: str,
     download: bool,
@@ -242,7 +247,7 @@ def _fetched(name: str, parts: Sequence[str], download: bool, besides: Sequence[
     return fetched
 
 
-def _from_hub(name: str, fetch: Callable[[str], Path], download: bool) -> tuple[Path, str]:
+def _from_hub(name: str, fetch: Fetch, download: bool) -> tuple[Path, str]:
     """What `fetch` finds of a hub repository, or why there is none."""
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -251,15 +256,33 @@ def _from_hub(name: str, fetch: Callable[[str], Path], download: bool) -> tuple[
         RepositoryNotFoundError,
     )
 
+    online = download and _hub_answers(int(time.monotonic()) // 60)
     try:
-        return fetch(name), ""
+        return fetch(name, online), ""
     except GatedRepoError:
         fault = "gated: accept its licence on its page and log in with `hf auth login`"
     except RepositoryNotFoundError:
         fault = "no such hub repository"
     except LocalEntryNotFoundError:
-        unreached = ", and the hub cannot be reached" if download else ""
+        unreached = ", and the hub cannot be reached" if download and not online else ""
         fault = f"not in the hub's cache{unreached}"
     except (HfHubHTTPError, OSError) as error:
         fault = f"the hub answered: {str(error).splitlines()[0]}"
     return Path(name), fault
+
+
+@lru_cache(maxsize=1)
+def _hub_answers(minute: int) -> bool:
+    """Whether the hub answers at all, asked once in a minute: its client tries half a minute for
+    every file."""
+    del minute
+    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub.utils import get_session
+
+    session = get_session()
+    library = import_module(type(session).__module__.partition(".")[0])  # httpx, or its successor
+    try:
+        session.head(ENDPOINT, timeout=5)
+    except (library.HTTPError, OSError):
+        return False
+    return True
