@@ -85,6 +85,7 @@ HOMES = {
     "dataset_page": "config.studies:dataset_page",
     "dino_score": "metrics.dino_score:dino_score",
     "diversity": "metrics.diversity:diversity",
+    "encoder_retrieval": "config.retrieval:encoder_retrieval",
     "empty_collage": "conditioning.collage:empty",
     "focus": "config.studies:focus",
     "guidance_and_steps": "config.studies:guidance_and_steps",

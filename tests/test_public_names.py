@@ -102,6 +102,7 @@ FROZEN = [
     "dino_score",
     "diversity",
     "empty_collage",
+    "encoder_retrieval",
     "focus",
     "guidance_and_steps",
     "high_frequency_collage",

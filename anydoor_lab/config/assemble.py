@@ -131,7 +131,7 @@ def build_samples(cfg: DictConfig, pipeline: AnyDoorPipeline) -> PairStream:
     source = build_source(cfg, "train")
     conditioner = pipeline.conditioner()
     if isinstance(conditioner, Conditioner):
-        conditioner = replace(conditioner, **plain(cfg.conditioning))
+        conditioner = replace(conditioner, as_bytes=True, **plain(cfg.conditioning))
     stream = PairStream(source, conditioner, cfg.seed, cfg.train.still_share)
     return replace(stream, kept=kept_pairs(cfg, stream)) if cfg.get("share") else stream
 

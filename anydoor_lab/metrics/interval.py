@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
 from anydoor_lab.structures.errors import InputError
@@ -80,6 +80,24 @@ def student_interval(values: np.ndarray, bounds: Range = UNBOUNDED) -> Interval:
     # a NaN (one value, no interval) stays one: it is never the smaller of two
     low, high = max(shifted.low + centre, bounds[0]), min(shifted.high + centre, bounds[1])
     return Interval(shifted.mean + centre, low, high, values.size)
+
+
+def wilson_interval(right: np.ndarray, full: float = 1.0) -> Interval:
+    """The share of True in (n,) bool with Wilson's 95 % interval, which has a width at its ends.
+
+    Args:
+        right: the single answers.
+        full: what all of them right counts as; 100 gives per cent.
+
+    Raises:
+        ValueError: there is no value.
+    """
+    right = np.asarray(right, np.bool_)
+    if not right.size:
+        raise InputError("there is no answer to count; ask for at least one")
+    count = int(right.sum())
+    ends = binomtest(count, right.size).proportion_ci(LEVEL, method="wilson")
+    return Interval(full * count / right.size, full * ends.low, full * ends.high, right.size)
 
 
 def bootstrap_interval(

@@ -52,13 +52,13 @@ def retrieval(
     return Retrieval(
         recall_1=float(ranked.first.mean()),
         mean_precision=float(ranked.precisions.mean()),
-        cosine=float(ranked.cosine),
+        cosine=float(ranked.cosine.mean()),
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """Query by query, (N,): whether a right one comes first, average precision; and the mean
+    """Query by query, (N,): whether a right one comes first, average precision, and the mean
     cosine to the right ones."""
 
     first: Tensor
@@ -83,7 +83,7 @@ def rank(
     ranked = right.gather(1, order).double()
     ranks = torch.arange(1, len(gallery) + 1)
     precisions = (ranked * ranked.cumsum(1) / ranks).sum(1) / ranked.sum(1)
-    return Ranked(ranked[:, 0], precisions, found[right].mean())
+    return Ranked(ranked[:, 0], precisions, (found * right).sum(1) / right.sum(1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

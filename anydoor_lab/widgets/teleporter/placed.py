@@ -26,7 +26,7 @@ class Placed:
         weights: name or folder of the pipeline.
         crop: outside of it the scene is as it was.
         pieces: (h, w, 3) uint8 each, the proposals inside `crop`.
-        notes: sentences on what is amiss with the region or the pictures.
+        warnings: sentences on region and sharpness; none where nothing is amiss.
     """
 
     pair: Pair
@@ -35,7 +35,7 @@ class Placed:
     weights: str
     crop: Box
     pieces: tuple[np.ndarray, ...]
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def is_of(self, pair: Pair) -> bool:
         """Whether it was made from these very pictures and marks."""

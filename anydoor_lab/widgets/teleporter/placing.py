@@ -64,9 +64,11 @@ class Placing:
         scenes = [paste_decoded(picture, *how) for picture in pipeline.model.decoded(denoised.x)]
         crop = shown.placement.crop
         pieces = tuple(scene[crop.slices].copy() for scene in scenes)
-        place = (pair.scene_mask, shown.placement, settings["blend"], pair.reference_mask)
-        weights, notes = str(pipeline.name_or_path), planned_edit(*place).warnings
-        yield Placed(pair, original, settings, weights, crop, pieces, notes)
+        edit = planned_edit(
+            pair.scene_mask, shown.placement, settings["blend"], pair.reference_mask
+        )
+        weights = str(pipeline.name_or_path)
+        yield Placed(pair, original, settings, weights, crop, pieces, edit.warnings)
 
     def _prepare(
         self, pipeline: AnyDoorPipeline, pair: Pair, settings: dict[str, Any]

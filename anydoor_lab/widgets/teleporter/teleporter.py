@@ -221,7 +221,7 @@ class Teleporter(LastState, ipywidgets.VBox):
                 return
             self._keep(placed)
             done = 1
-            panel.message = " ".join(f"Note: {told}." for told in placed.notes)
+            panel.message = " ".join(f"Note: {told}." for told in placed.warnings)
             panel.status = f"Done in {time.perf_counter() - began:.1f} s"
         except BAD_INPUT as error:  # torch's out-of-memory is a RuntimeError
             panel.message, panel.status = f"Placing failed: {error}", ""
