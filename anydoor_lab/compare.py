@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import sys
-from collections.abc import Sequence
-from functools import partial
+import traceback
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from anydoor_lab.config.door import after_failed_sweep, door
+from anydoor_lab.config.door import door
+from anydoor_lab.config.resume import first_process
+from anydoor_lab.config.sweeps import at_the_end, planned
 from anydoor_lab.runs.folder import SCORES, read_facts, read_scores
-from anydoor_lab.structures.errors import InputError
+from anydoor_lab.runs.ledger import (
+    LEDGER,
+    OVERRIDES,
+    Job,
+    counted,
+    forget_failure,
+    note_failure,
+    plan_job,
+    write_ledger,
+)
+from anydoor_lab.structures.errors import InputError, RunError
+
+AS_THEY_ARE = "; finished ones stay as they are"
 
 
 @door("compare")
@@ -56,32 +74,118 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 
 
 class AfterSweep(Callback):
-    """Hydra's callback that compares the runs of a sweep once all have ended, well or not."""
+    """Hydra's callback that keeps a sweep's ledger, and reports its runs once all have ended."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Have what finished compared also where a job fails."""
+        """Write down which runs there will be, and have them reported, also where one fails."""
         del kwargs
-        after_failed_sweep(partial(self.on_multirun_end, config))
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Compare what is finished and name what is not; a sweep in which nothing finished says
-        so."""
-        del kwargs
-        if os.environ.get("RANK", "0") != "0":
+        if not first_process():
             return
-        folder = Path(config.hydra.sweep.dir)
         try:
-            compare(folder)
+            runs = planned(config)
+        except HydraException:  # the sweep itself ends with it
+            return
+        for folder, overrides in runs:
+            plan_job(folder, overrides)
+        sweep, names = Path(config.hydra.sweep.dir), {folder.name for folder, _ in runs}
+        asked = [job for job in write_ledger(sweep) if job.run in names]
+        print(f"sweep    {sweep}: {counted(asked)}{AS_THEY_ARE if any_finished(asked) else ''}")
+        experiment = config.hydra.runtime.choices.get("experiment") or ""
+        at_the_end(Ending(sweep, names, experiment))
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Forget how the run ended the last time."""
+        del kwargs
+        if of_a_sweep(config) and first_process():
+            forget_failure(Path(config.hydra.runtime.output_dir))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Write down why the run has failed, and how all runs stand now."""
+        del kwargs
+        if not of_a_sweep(config) or not first_process():
+            return
+        error = job_return._return_value
+        if isinstance(error, Exception):
+            reason = " ".join(f"{error}".split()) or type(error).__name__
+            details = "".join(traceback.format_exception(error))
+            note_failure(Path(config.hydra.runtime.output_dir), reason, details)
+        write_ledger(Path(config.hydra.sweep.dir))
+
+
+def of_a_sweep(config: DictConfig) -> bool:
+    """Whether a job's config is one of several."""
+    return bool(config.hydra.mode == RunMode.MULTIRUN)
+
+
+def any_finished(jobs: Sequence[Job]) -> bool:
+    """Whether one is finished."""
+    return any(job.state == "finished" for job in jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What is done when a sweep has ended.
+
+    Args:
+        sweep: its folder.
+        names: of the folders of the runs it was asked for.
+        experiment: the id of conf/experiment it is, or empty.
+    """
+
+    sweep: Path
+    names: Set[str]
+    experiment: str
+
+    def __call__(self, well: bool, last: bool) -> bool:
+        """Report what is finished and list what is not; true where a run that another worker had
+        is free again, unfinished.
+
+        Raises:
+            RuntimeError: a run has failed elsewhere.
+        """
+        jobs = write_ledger(self.sweep)
+        asked = [job for job in jobs if job.run in self.names]
+        if well and not last and any(job.state in ("broken", "waiting") for job in asked):
+            return True
+        if not well and not self._begun():
+            self._forget()
+            return False
+        self._report()
+        print(f"ledger   {self.sweep / LEDGER}: {counted(jobs)}")
+        for job in jobs:
+            if job.state != "finished":
+                where = f"{self.sweep / job.run}"
+                print(f"not finished  {where}  {job.state}  {job.reason}".rstrip(), file=sys.stderr)
+        failed = [job.run for job in asked if job.state == "failed"]
+        if well and failed:
+            raise RunError(f"{len(failed)} of {len(asked)} runs have failed: {', '.join(failed)}")
+        return False
+
+    def _report(self) -> None:
+        from anydoor_lab.report.dashboard import write_dashboard
+        from anydoor_lab.report.experiment import write_experiment
+
+        try:
+            if self.experiment:
+                write_experiment(self.sweep, self.experiment)
+            else:
+                compare(self.sweep)
+            print(f"page     {write_dashboard(self.sweep, self.experiment)}")
         except ValueError as error:
             print(f"no comparison: {error}", file=sys.stderr)
-        for path in unfinished(folder):
-            print(f"not finished  {path}", file=sys.stderr)
 
+    def _begun(self) -> bool:
+        """Whether any job was begun; none is where a choice is misspelled."""
+        return any((self.sweep / name / ".hydra" / "config.yaml").exists() for name in self.names)
 
-def unfinished(folder: Path) -> list[Path]:
-    """The folders of a sweep's jobs that have no scores."""
-    jobs = [path.parent for path in sorted(folder.glob("*/.hydra"))]
-    return [job for job in jobs if not (job / SCORES).is_file()]
+    def _forget(self) -> None:
+        """Take the runs that cannot be out of the ledger."""
+        for name in self.names:
+            folder = self.sweep / name
+            if sorted(folder.rglob("*")) == [folder / OVERRIDES.parent, folder / OVERRIDES]:
+                shutil.rmtree(folder)
+        (self.sweep / LEDGER).unlink(missing_ok=True)
+        write_ledger(self.sweep)
 
 
 if __name__ == "__main__":

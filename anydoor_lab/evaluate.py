@@ -18,7 +18,8 @@ RUNS_OWN = ("model", "data", "data_seed", "eval", "metrics")
 @door("evaluate")
 def main(cfg: DictConfig) -> None:
     """Score a run's weights, or the embedded network's, on held-out pairs of `data`."""
-    from anydoor_lab.config import assemble, pipelines
+    from anydoor_lab.config import assemble, devices, pipelines
+    from anydoor_lab.config.devices import start_processes
     from anydoor_lab.config.values import check_values
     from anydoor_lab.runs.folder import SCORES
     from anydoor_lab.training.processes import told_of_the_lost
@@ -30,13 +31,13 @@ def main(cfg: DictConfig) -> None:
     chosen = as_the_run(cfg, list(HydraConfig.get().overrides.task))
     check_values(chosen, "evaluate")
     pipelines.silence_libraries()
-    leading = assemble.start_processes()
+    leading = start_processes()
     pipeline = None
     if assemble.needs_pipeline(cfg.method):
         source = cfg.run or pipelines.EMBEDDED
         if leading:
             print(f"weights  {source}", flush=True)
-        pipeline = pipelines.place(pipelines.load_pipeline(source), cfg.device)
+        pipeline = devices.place(pipelines.load_pipeline(source), cfg.device)
         pipeline.register_to_config(**pipelines.chosen_sampling(chosen.model))
     bench = assemble.build_bench(chosen)
     with told_of_the_lost():

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from anydoor_lab.config.compose import leaf, plain
 from anydoor_lab.config.door import door
 from anydoor_lab.runs.provenance import commit
+from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def pretrain(cfg: DictConfig) -> Path:
     begun_from = _begun(cfg, objective.network)
     samples, held_out = (_samples(cfg, pool) for pool in pools.values())
     settings = FitSettings(**plain(cfg.part.fit))
-    state = start(objective, settings, Accelerator(cpu=cfg.device == "cpu"))
+    half = check_precision(cfg.precision)
+    accelerator = Accelerator(cpu=cfg.device == "cpu", mixed_precision=half)
+    state = start(objective, settings, accelerator)
     facts = _trained(cfg, state, samples, settings, {**_facts(cfg), **begun_from})
     leading = state.accelerator.is_main_process
     if torch.distributed.is_initialized():  # the scores are one process's: no metric may wait
@@ -70,6 +73,7 @@ def pretrain(cfg: DictConfig) -> Path:
     if not leading:
         return folder
     with state.averaged():
+        objective.to("cpu")  # where the held-out pictures are
         round_to_half(objective.network)
         objective.finish(samples, cfg.num_scored)
         folder.mkdir(parents=True, exist_ok=True)
@@ -80,6 +84,16 @@ def pretrain(cfg: DictConfig) -> Path:
     card = write_card(folder, {**facts, "scores": scores, **bench})
     print(f"{cfg.part.name}: {scores}\ncard: {card}\npicture: {picture}")
     return folder
+
+
+def check_precision(name: str) -> str:
+    """The word that accelerate has for `precision`.
+
+    Raises:
+        ValueError: it is neither fp32 nor bf16.
+    """
+    check_choice("precision", name, ("fp32", "bf16"))
+    return "no" if name == "fp32" else name
 
 
 def _filled(cfg: DictConfig, split: str) -> Any:

@@ -53,7 +53,7 @@ def train(run: Run, training: Training, checkpoint: Checkpoint | None) -> None:
     from anydoor_lab.training.processes import told_of_the_lost
 
     if checkpoint:
-        check_frozen(training.pipeline.model, checkpoint)
+        check_frozen(training.frozen, checkpoint)
     bench = training.bench()
     method = AnyDoorMethod(training.pipeline, bench.settings.shape, bench.settings.preset)
     trainer = Trainer(run, training, bench, method)
@@ -99,7 +99,6 @@ class Trainer:
 
     def run_through(self, checkpoint: Checkpoint | None, tracker: Tracker | None) -> None:
         """Score, train, score again, report."""
-        from anydoor_lab.config.pipelines import frozen_fingerprint
         from anydoor_lab.training.fit import fit, start
         from anydoor_lab.training.processes import gathered
 
@@ -108,7 +107,7 @@ class Trainer:
         before = self.score_before()
         if checkpoint:
             self.restore(state, checkpoint)
-        facts = {SETTINGS: self.run.settings, "frozen": frozen_fingerprint(training.pipeline.model)}
+        facts = {SETTINGS: self.run.settings, "frozen": training.frozen}
         steps = fit(state, training.samples, training.settings, self.run.checkpoints, facts)
         self.follow(steps, state, tracker, facts)
         with state.averaged():
@@ -213,7 +212,9 @@ class Trainer:
         self, scores: dict[str, Any], row: dict[str, Any], state: TrainingState, tracker: Tracker
     ) -> None:
         """Hand the final scores on, draw the losses, and say where everything is."""
+        from anydoor_lab.report.pictures import picture_rows
         from anydoor_lab.report.scores import pairs_called
+        from anydoor_lab.runs.tracking import RESULTS
 
         seed = self.bench.settings.seed
         called = pairs_called(scores)
@@ -228,6 +229,7 @@ class Trainer:
         if state.rejected:
             self.run.note(**read_facts(self.run.folder), passed_over=dict(state.rejected))
             print(f"passed over while training: {dict(state.rejected)}")
+        tracker.tabulate(RESULTS, picture_rows(self.run.folder, self.run.folder.name))
         tracker.finish({f"final/{k}": v for k, v in row.items() if isinstance(v, float)})
         print(f"weights  {self.run.checkpoints}\nrun      {self.run.folder}")
 

@@ -110,7 +110,7 @@ def page(width: int = 1280, height: int = 1000) -> Iterator[Any]:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         opened = browser.new_page(viewport={"width": width, "height": height})
         strangers: list[str] = []
-        local = re.compile(r"(https?|wss?)://(127\.0\.0\.1|localhost)[:/]|data:|blob:|about:")
+        local = re.compile(r"(https?|wss?)://(127\.0\.0\.1|localhost)[:/]|data:|blob:|about:|file:")
 
         def left(request: Any) -> None:
             if not local.match(request.url) and request.failure != "csp":

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 import inside
 from anydoor_lab.conditioning.conditioner import Shape
 from anydoor_lab.conditioning.placement import BLENDS
-from anydoor_lab.config import assemble, values
+from anydoor_lab.config import devices, values
 from anydoor_lab.config.arguments import PATHS, as_pasted
 from anydoor_lab.config.compose import run_name
 from anydoor_lab.config.help import groups_of, help_text, purpose, settings_of
@@ -189,7 +189,7 @@ def test_a_gpu_that_is_not_there_is_asked_for_in_vain(tmp_path: Path) -> None:
 def test_the_values_known_at_the_door_are_those_of_the_library() -> None:
     known, generate = values.CHOICES[""], values.CHOICES["generate"]
     assert known["eval.preset"] == generate["preset"] == tuple(PRESETS)
-    assert known["train.precision"] == tuple(assemble.PRECISIONS)
+    assert known["train.precision"] == tuple(devices.PRECISIONS)
     assert known["train.trained"] == get_args(Trained)
     assert known["eval.crop"] == get_args(Crop)
     assert set(known["eval.shape"]) == set(generate["shape"]) == set(get_args(Shape))

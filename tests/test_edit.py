@@ -18,7 +18,7 @@ def region(*boxes: tuple[int, int, int, int]) -> np.ndarray:
 
 
 def edit_of(mask: np.ndarray, blend: Blend) -> Edit:
-    return planned_edit(mask, place(mask, 64, 1.1, 2.0), blend)
+    return planned_edit(mask, place(mask, 256, 1.1, 2.0), blend)
 
 
 ONE = region((60, 120, 80, 160))
@@ -44,32 +44,51 @@ def test_the_box_that_is_told_holds_every_pixel_that_changes(
 
 @pytest.mark.parametrize("blend", ["box", "mask", "crop"])
 def test_a_mask_of_one_part_is_no_reason_to_warn(blend: Blend) -> None:
-    assert edit_of(ONE, blend).warning == ""
+    assert edit_of(ONE, blend).warnings == ()
 
 
 @pytest.mark.parametrize("blend", ["box", "crop"])
 def test_what_lies_between_two_parts_is_told_with_the_better_setting(blend: Blend) -> None:
-    warning = edit_of(TWO, blend).warning
+    (warning,) = edit_of(TWO, blend).warnings
     assert "2 parts" in warning and "blend=mask" in warning
-    assert edit_of(TWO, "mask").warning == ""
+    assert edit_of(TWO, "mask").warnings == ()
 
 
 def test_two_parts_that_nearly_fill_their_box_are_no_reason_to_warn() -> None:
-    assert edit_of(region((60, 120, 80, 119), (60, 120, 121, 160)), "mask").warning == ""
+    assert edit_of(region((60, 120, 80, 119), (60, 120, 121, 160)), "mask").warnings == ()
 
 
 @pytest.mark.parametrize("blend", ["box", "mask", "crop"])
 def test_a_stray_pixel_is_told_with_the_box_that_was_meant(blend: Blend) -> None:
-    warning = edit_of(STRAY, blend).warning
+    (warning,) = edit_of(STRAY, blend).warnings
     assert "1 stray part of 1 px" in warning and "5.8 times" in warning
     assert "box=[60,80,120,160]" in warning
 
 
 def test_a_stray_pixel_beside_the_region_changes_nothing_and_is_not_told() -> None:
-    assert edit_of(region((60, 120, 80, 160), (100, 101, 162, 163)), "mask").warning == ""
+    assert edit_of(region((60, 120, 80, 160), (100, 101, 162, 163)), "mask").warnings == ()
 
 
 def test_the_edit_is_said_in_pixels_of_the_scene() -> None:
     assert str(edit_of(ONE, "mask")) == (
         "rows 60 to 120, columns 80 to 160 of the scene will be written (8.0 % of it)"
     )
+
+
+def test_many_scene_pixels_for_each_of_the_networks_are_told() -> None:
+    mask = region((20, 180, 20, 180))
+    placed = place(mask, 64, 1.1, 2.0)
+    (told,) = planned_edit(mask, placed, "box").warnings
+    assert "64 x 64 pixels" in told and f"enlarged {placed.side / 64:.1f} times" in told
+    assert planned_edit(mask, place(mask, 160, 1.1, 2.0), "box").warnings == ()
+
+
+def test_an_object_with_fewer_pixels_than_it_is_shown_with_is_told() -> None:
+    mask = region((60, 120, 80, 120))
+    placed = place(mask, 64, 1.1, 1.5)
+    small, large = np.zeros((90, 90), np.bool_), np.zeros((90, 90), np.bool_)
+    small[10:30, 10:20] = large[5:85, 5:85] = True
+    (told,) = planned_edit(mask, placed, "box", small).warnings
+    shown = placed.to_crop(Box.around(mask)).height
+    assert "20 pixels long" in told and f"with {shown};" in told and shown > 20
+    assert planned_edit(mask, placed, "box", large).warnings == ()

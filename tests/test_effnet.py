@@ -15,14 +15,10 @@ from torch.nn import functional
 from anydoor_lab.config.compose import conf_dir
 from anydoor_lab.data.readers.photos import Photos
 from anydoor_lab.data.things import Things
-from anydoor_lab.metrics.effnet import (
-    PACKAGE,
-    EfficientNetLite0,
-    EffnetScore,
-    _Conv,
-    effnet_judge,
-)
+from anydoor_lab.metrics.effnet import EffnetScore, effnet_judge
 from anydoor_lab.metrics.retrieval import lab_difference, retrieval
+from anydoor_lab.models.effnet import PACKAGE, EfficientNetLite0, _Conv
+from anydoor_lab.models.idx.effnet import EffnetExtractor
 from anydoor_lab.pretrain import pretrain
 from anydoor_lab.pretraining.folders import read_card
 from anydoor_lab.pretraining.things import FeatureAutoencoding, ThingCrops
@@ -67,9 +63,36 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anydoor_lab.metrics.effnet.PACKAGE", "no_such_package")
+    monkeypatch.setattr("anydoor_lab.models.effnet.PACKAGE", "no_such_package")
     with pytest.raises(ValueError, match=r"anydoor-lab\[judge\]"):
         effnet_judge()
+
+
+@weighed
+def test_the_extractor_gives_the_judges_embedding_and_its_places() -> None:
+    extractor = EffnetExtractor.from_encoder(None, 8).train()
+    network, _ = effnet_judge()
+    image = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    pixels = (image * 255 - 127) / 128
+    features = extractor.features(image)
+    assert features.shape == (2, 50, 1280)
+    torch.testing.assert_close(features[:, 0], network(pixels))
+    torch.testing.assert_close(features[:, 1:].mean(dim=1), features[:, 0])
+    assert extractor(image[..., ::4, ::4]).shape == (2, 50, 8)  # brought to 224 px
+    only = EffnetExtractor.from_encoder(None, 8, tokens="global")
+    assert only.features(image).shape == (2, 1, 1280)
+
+
+@weighed
+def test_training_leaves_the_extractors_statistics_alone(tmp_path: Path) -> None:
+    extractor = EffnetExtractor.from_encoder(None, 8).train()
+    before = {name: tensor.clone() for name, tensor in extractor.encoder.state_dict().items()}
+    extractor(torch.rand(2, 3, 64, 64))
+    assert all(torch.equal(before[n], t) for n, t in extractor.encoder.state_dict().items())
+    extractor.save_pretrained(tmp_path)
+    again = EffnetExtractor.from_pretrained(tmp_path)
+    image = torch.rand(1, 3, 64, 64)
+    assert torch.equal(again.eval()(image), extractor.eval()(image))
 
 
 @weighed
@@ -174,18 +197,18 @@ def test_the_recipe_for_things_trains_without_a_pool_and_goes_on_where_it_stoppe
 ) -> None:
     settings = (
         f"out={tmp_path}", "num_scored=24", "part.fit.batch_size=2", "part.fit.warmup_steps=0",
-        "part.network.block_out_channels=[4,4,4,8]", "part.network.norm_num_groups=4",
+        "part.network.block_out_channels=[4,4,8]", "part.network.norm_num_groups=4",
         "part.samples.side_px=32", "part.samples.window_px=16", "world.size_px=64",
         "part.objective._target_=anydoor_lab.pretraining.vae.Autoencoding",
         "~part.objective.feature_weight", "part.fit.checkpoint_every=2",
     )  # fmt: skip
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         short, long = (
-            compose("pretrain", overrides=["part=vae_things", *settings, f"part.fit.steps={steps}"])
+            compose("pretrain", overrides=["part=things/vae", *settings, f"part.fit.steps={steps}"])
             for steps in (2, 4)
         )
     card = read_card(pretrain(short))
     assert card["samples_seen"] == 4 and card["frames"]["entries"] is None
     assert not (tmp_path / "pool").exists()
-    (tmp_path / "vae_things" / "card.json").unlink()
+    (tmp_path / "vae" / "card.json").unlink()
     assert read_card(pretrain(long))["samples_seen"] == 8

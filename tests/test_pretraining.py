@@ -23,13 +23,19 @@ from transformers import (
 )
 
 from anydoor_lab.config.compose import leaf
-from anydoor_lab.data.world import World
+from anydoor_lab.data.things import Things
+from anydoor_lab.data.world import Attributes, World
 from anydoor_lab.metrics.attributes import AttributeAccuracy, AttributeReader
 from anydoor_lab.models.embedded import embedded_folder
 from anydoor_lab.models.idx.vgg import Vgg16
 from anydoor_lab.pretrain import pretrain
 from anydoor_lab.pretraining.captions import caption_tokenizer, put
-from anydoor_lab.pretraining.contrast import InstanceContrast, dinov2, retrieval_scores
+from anydoor_lab.pretraining.contrast import (
+    InstanceContrast,
+    LookSamples,
+    dinov2,
+    retrieval_scores,
+)
 from anydoor_lab.pretraining.folders import read_card, weights_hash
 from anydoor_lab.pretraining.frames import Frame, FramePool, box_crop, channels_first, framed, view
 from anydoor_lab.pretraining.vae import Autoencoding, CropSamples
@@ -47,6 +53,10 @@ class HeldOut:
 
     def __init__(self) -> None:
         self.world = World(split="held_out")
+        self.identities = len(self.world)
+
+    def attributes(self, entry: int) -> Attributes:
+        return self.world.attributes(entry)
 
     def __len__(self) -> int:
         return len(self.world)
@@ -123,8 +133,19 @@ def test_a_pool_that_was_not_filled_says_so(tmp_path: Path) -> None:
     pool = FramePool(World(split="held_out", size_px=32), 4, 0, tmp_path)
     with pytest.raises(RuntimeError, match="fill"):
         pool.frames(0)
-    with pytest.raises(ValueError, match="identities"):
-        FramePool(pool.world, len(pool.world) + 1, 0, tmp_path)
+
+
+def test_more_entries_than_objects_draw_the_objects_again(tmp_path: Path) -> None:
+    things = Things(split="held_out", size_px=48, variations={"multiview": 1.0})
+    pool = FramePool(things, len(things) + 2, 0, tmp_path)
+    for _ in pool.fill():
+        pass
+    again = pool.identities + 1
+    assert pool.identities == len(things) and pool.attributes(again) == pool.attributes(1)
+    assert not np.array_equal(pool.frames(again)[0][0], pool.frames(1)[0][0])
+    looks = LookSamples(pool, seed=0, looks={"cut_out": 0.5}, side_px=16, group=2, neighbours=4)
+    drawn = {looks._entry(index) for index in range(4000)}
+    assert drawn & {len(things), len(things) + 1} and drawn & set(range(len(things)))
 
 
 # -- captions

@@ -26,8 +26,11 @@ from anydoor_lab.structures.names import (
 from anydoor_lab.structures.rng import rng_for
 
 FROZEN = [
+    "Poisson",
+    "HarmonisedPaste",
     "Things",
     "ThingCrops",
+    "EffnetExtractor",
     "FeatureAutoencoding",
     "AfterSweep",
     "AnyDoorMethod",
@@ -59,6 +62,7 @@ FROZEN = [
     "Pair",
     "Photos",
     "Placement",
+    "Score",
     "SilentTracker",
     "TextToImage",
     "UnusablePair",
@@ -89,6 +93,15 @@ FROZEN = [
     "read_mask",
     "shuffle_collage",
     "uniform_timesteps",
+    "compare_methods",
+    "dataset_page",
+    "focus",
+    "guidance_and_steps",
+    "not_run",
+    "preset_costs",
+    "run_experiment",
+    "sweep_results",
+    "user_study",
 ]
 """A name may be added here. One that is removed locks somebody's folder."""
 

@@ -82,6 +82,7 @@ def test_the_lines_run_in_the_order_in_which_they_stand(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     ran: list[str] = []
     for kind, block in BLOCK.findall(README):
         if kind == "python":
@@ -99,8 +100,9 @@ def test_the_lines_run_in_the_order_in_which_they_stand(
     assert len(ran) >= 19
     for picture in ("placed", "there", "clip", "tuned", "fast"):
         assert read_image(folder / f"{picture}.png").shape == (400, 420, 3)
-    for sweep in ("sweeps/idx-clip+dinov2", "table3_id_extractors", "table4_collages"):
-        assert (folder / "runs" / sweep / "comparison.csv").is_file()
+    assert (folder / "runs" / "sweeps" / "idx-clip+dinov2" / "comparison.csv").is_file()
+    for sweep in ("table3_id_extractors", "table4_collages"):
+        assert (folder / "runs" / sweep / "rows.csv").is_file()
     assert {path.name for path in (folder / "runs" / "sweeps" / "idx-clip+dinov2").iterdir()} >= {
         "idx-clip", "idx-dinov2",
     }  # fmt: skip

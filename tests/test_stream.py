@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,10 @@ import pytest
 from torch.utils.data import DataLoader
 
 from anydoor_lab.conditioning.conditioner import Conditioner
+from anydoor_lab.config.assemble import make_source
+from anydoor_lab.config.caches import kept_pairs
+from anydoor_lab.config.compose import compose_config
+from anydoor_lab.data.cache import KeptPairs
 from anydoor_lab.data.source import Counts
 from anydoor_lab.data.world import World
 from anydoor_lab.structures.checks import UnusablePair
@@ -83,7 +88,7 @@ def test_workers_do_not_change_one_byte(workers: int) -> None:
     stream = PairStream(Noted(10, every_third_is_bad=True), CONDITIONER, seed=3)
     batches = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
     loader = DataLoader(
-        stream,  # type: ignore[arg-type]
+        stream,
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=only,
@@ -141,3 +146,43 @@ def test_a_source_without_a_usable_entry_stops_at_once_with_the_reasons() -> Non
         assert counted.total() == MAX_TRIES
     assert len(source.asked) == 2 * MAX_TRIES
     assert stream.rejected.total() == 2 * MAX_TRIES
+
+
+def test_kept_pairs_give_the_samples_that_are_drawn_and_nothing_is_drawn_twice(
+    tmp_path: Path,
+) -> None:
+    def stream(kept: KeptPairs | None) -> PairStream:
+        source = Noted(30, every_third_is_bad=True)
+        return PairStream(source, CONDITIONER, 3, 0.3, kept=kept)
+
+    plain, first, second = stream(None), *(stream(KeptPairs(tmp_path)) for _ in range(2))
+    drawn, written, read = ([one[i] for i in range(12)] for one in (plain, first, second))
+    assert only(drawn) == only(written) == only(read)
+    assert [one["rejected"] for one in read] == [one["rejected"] for one in drawn]
+    assert plain.rejected == first.rejected == second.rejected and plain.rejected.total() > 0
+    assert first.source.asked and not second.source.asked
+    for path in tmp_path.rglob("*.pair"):
+        path.write_bytes(path.read_bytes()[:-9])
+    third = stream(KeptPairs(tmp_path))
+    assert only([third[i] for i in range(12)]) == only(drawn)
+    assert len(third.source.asked) == len(first.source.asked)
+
+
+def test_pairs_of_other_settings_are_kept_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def folder(*choices: str) -> str:
+        cfg = compose_config("train", "share=true", "train.still_share=0.1", *choices)
+        source = make_source(cfg.data, "train", cfg.data_seed)
+        stream = PairStream(source, CONDITIONER, cfg.seed, cfg.train.still_share)
+        return kept_pairs(cfg, stream).folder.name
+
+    assert folder() == folder("collage=none") == folder("idx=clip", "ats=off")
+    others = [folder(c) for c in ("seed=1", "data_seed=1", "train.still_share=0.2",
+                                  "data.size_px=64")]  # fmt: skip
+    assert len({folder(), *others}) == 5
+    cfg = compose_config("train", "share=true")
+    with pytest.raises(ValueError, match="use share=false"):
+        kept_pairs(cfg, PairStream(Noted(3), CONDITIONER))

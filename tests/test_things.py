@@ -132,7 +132,7 @@ def test_held_out_pairs_stand_before_photographs_that_training_never_shows() -> 
 
 def test_the_seed_changes_the_order_and_not_the_entries() -> None:
     one, other = Things(seed=0), Things(seed=1)
-    names = [[source.thing(i).name for i in range(len(source))] for source in (one, other)]
+    names = [[source.attributes(i).name for i in range(len(source))] for source in (one, other)]
     assert names[0] != names[1] and sorted(names[0]) == sorted(names[1])
 
 
@@ -178,7 +178,7 @@ def test_video_pairs_of_a_clip_show_two_of_its_frames() -> None:
     differences = [np.abs(one.astype(int) - shown[0]).mean() for one in shown[1:]]
     assert max(differences) > 2
     source = Things(filled=0, drawn=0)
-    index = next(i for i in range(len(source)) if source.thing(i).frames)
+    index = next(i for i in range(len(source)) if source.attributes(i).frames)
     one, other = source._sprites(index, "video", rng(0))
     assert not np.array_equal(one, other)
     still, again = source._sprites(index, "multiview", rng(0))
@@ -207,7 +207,7 @@ def test_an_obstacle_is_no_part_of_the_mask_and_leaves_most_of_the_object(tmp_pa
     write(tmp_path / f"{TRAINED[0]}.png", disc(MAGENTA))
     write(tmp_path / f"{TRAINED[1]}.png", disc(GREEN))
     source = Things(root=tmp_path, size_px=128, filled=0, drawn=0, hidden=1, drawn_places=1)
-    index = next(i for i in range(2) if source.thing(i).name == TRAINED[0])
+    index = next(i for i in range(2) if source.attributes(i).name == TRAINED[0])
     hidden = 0
     for draw in range(40):
         pair = source.varied({"still": 1}).pair(index, rng(draw))
@@ -220,12 +220,12 @@ def test_an_obstacle_is_no_part_of_the_mask_and_leaves_most_of_the_object(tmp_pa
 
 def test_a_filled_object_is_the_same_for_every_seed_and_keeps_its_outline() -> None:
     one, other = Things(seed=0), Things(seed=1)
-    index = next(i for i in range(len(one)) if one.thing(i).group == "filled")
+    index = next(i for i in range(len(one)) if one.attributes(i).group == "filled")
     number = one._order[index]
     twin = int(np.flatnonzero(other._order == number)[0])
     filled, again = (s._sprites(i, "still", rng(0))[0] for s, i in ((one, index), (other, twin)))
     assert np.array_equal(filled, again)
-    outline = originals.sprite(one.thing(index).still)
+    outline = originals.sprite(one.attributes(index).still)
     assert np.array_equal(filled[..., 3], outline[..., 3])
 
 
@@ -249,7 +249,7 @@ def test_a_place_seen_again_is_the_same_place_from_nearby(things: Things) -> Non
 def test_captions_read_as_english(things: Things) -> None:
     captions = {thing.caption for thing in catalogue.packaged_things()}
     assert {"a red apple, food and drink", "an axe, objects"} <= captions
-    made = [things.thing(index) for index in range(len(things))]
+    made = [things.attributes(index) for index in range(len(things))]
     filled = next(t.caption for t in made if t.group == "filled")
     assert filled.startswith("a photograph in the shape of a")
     assert any("with the letter" in t.caption for t in made if t.group == "drawn")
@@ -258,9 +258,9 @@ def test_captions_read_as_english(things: Things) -> None:
 def test_every_entry_is_of_a_named_group_and_category(things: Things) -> None:
     names = things.names
     for index in range(0, len(things), 7):
-        thing = things.thing(index)
+        thing = things.attributes(index)
         assert thing.group in names["group"] and thing.category in names["category"]
-    assert things.thing_of(things.pair(4, rng(4))) == things.thing(4)
+    assert things.attributes_of(things.pair(4, rng(4))) == things.attributes(4)
 
 
 # Folders

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -139,7 +140,9 @@ def test_wandb_offline_holds_all_that_was_reported(
     tracker = WandbTracker(facts)
     tracker.log(1, {"loss": 0.5, "loss/video": 0.25})
     path = tracker.show(1, "sheet", PICTURE, "a caption")
-    tracker.finish({"clip": 0.75})
+    tracker.log(2, {"loss": 0.75})
+    tracker.tabulate("results", [{"variant": "run 1", "pair": 3, "result": PICTURE}])
+    tracker.finish({"clip": 0.75, "clip_low": 0.5, "clip_high": 0.875})
 
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     printed = capsys.readouterr().out.split("wandb sync --include-online ")[1].strip()
@@ -147,16 +150,30 @@ def test_wandb_offline_holds_all_that_was_reported(
     records = inspect(folder)
     (run,) = [record["run"] for record in records if record["type"] == "run"]
     assert (run["run_group"], run["tags"]) == ("table3", ["idx=clip", "tiny"])
+    assert run["job_type"] == "train"
     assert run["display_name"] == "run 1" and run["config"]["update"]["train"] == {"steps": 2}
     assert (tmp_path / "wandb_id.txt").read_text() == run["run_id"]
-    (row,) = [r["history"]["item"] for r in records if r["type"] == "history"]
+    row, last = [r["history"]["item"] for r in records if r["type"] == "history"]
     assert (row["step"], row["loss"], row["loss/video"]) == (1, 0.5, 0.25)
     assert row["samples/sheet.caption"] == "a caption"
     shown = folder / "files" / row["samples/sheet.path"]
     assert path is not None and np.array_equal(read_image(shown), read_image(path))
     summary = [r["summary"]["update"] for r in records if r["type"] == "summary"]
-    assert {"clip": 0.75} in summary
-    assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5, "loss/video": 0.25}]
+    assert {"clip": 0.75, "clip_low": 0.5, "clip_high": 0.875} in summary
+    kept = [{"step": 1, "loss": 0.5, "loss/video": 0.25}, {"step": 2, "loss": 0.75}]
+    assert read_metrics(tmp_path) == kept
+    table = json.loads((folder / "files" / last["results.path"]).read_text())
+    assert table["columns"] == ["variant", "pair", "result"]
+    assert table["data"][0][:2] == ["run 1", 3]
+    (artifact,) = [r["artifact"] for r in records if r["type"] == "artifact"]
+    contents = artifact["manifest"]["contents"]
+    held = [Path(entry["local_path"]) for entry in contents]
+    paths = {Path(e["path"]).suffix: p for e, p in zip(contents, held, strict=True)}
+    assert all(path.is_relative_to(tmp_path) for path in paths.values())  # moved with the run
+    assert np.array_equal(cv2.imread(str(paths[".png"]))[..., ::-1], PICTURE)
+    best = [r["metric"] for r in records if r["type"] == "metric"]
+    summaries = {m.get("name") or m.get("glob_name"): m.get("summary") for m in best}
+    assert summaries["loss"] == {"min": True, "last": True}
 
 
 def test_wandb_offline_goes_on_with_one_run(

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA_ENDINGS = {".yaml", ".json", ".safetensors", ".js", ".css", ".npz", ".png", ".jpg", ".ipynb"}
+DATA_ENDINGS = {".yaml", ".json", ".safetensors", ".js", ".css", ".npz", ".png", ".jpg", ".ipynb",
+                ".html"}  # fmt: skip
 
 
 def call(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -61,6 +62,14 @@ def test_an_installed_wheel_finds_its_own_conf(site: Path, tmp_path: Path) -> No
     code = "from anydoor_lab.structures.names import conf_dir; print(conf_dir())"
     done = call("-c", code, cwd=tmp_path, PYTHONPATH=str(site))
     assert done.stdout.strip() == str(site / "anydoor_lab" / "conf")
+
+
+def test_an_installed_wheel_knows_the_papers_numbers(site: Path, tmp_path: Path) -> None:
+    code = (
+        "from anydoor_lab.report.printed import read_paper as r; print(len(r('table4_collages')))"
+    )
+    done = call("-c", code, cwd=tmp_path, PYTHONPATH=str(site))
+    assert done.stdout.strip() == "10", done.stderr
 
 
 def test_a_door_of_the_installed_wheel_answers_in_another_folder(

@@ -21,7 +21,6 @@ from anydoor_lab.data.world import World
 from anydoor_lab.models.idx.table import id_choices
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import read_facts
-from anydoor_lab.structures.names import conf_dir
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker, Teleporter
@@ -174,8 +173,8 @@ def test_sam_cuts_where_its_weights_are(tmp_path: Path) -> None:
     assert cut.dtype == np.bool_
 
 
-def test_a_joint_network_offers_all_of_conf_idx_its_own_first() -> None:
-    names = {path.stem for path in (conf_dir() / "idx").glob("*.yaml")}
+def test_a_joint_network_offers_all_of_conf_idx_that_it_has_its_own_first() -> None:
+    names = {choice.name for choice in id_choices().values() if choice.encoder}
     variants = Variants(load_pipeline("embedded:anydoor"))
     assert set(variants.names) == names
     assert variants.names[0] == "dinov2"

@@ -25,12 +25,18 @@ def emptied(pair: Pair) -> np.ndarray:
 
 def paste_copy(scene: np.ndarray, pair: Pair, source: Pair | None = None) -> np.ndarray:
     """`scene` with the reference of `source` (default: the pair's own) pasted into the box."""
-    source = source or pair
+    pixels, inside = pasted_object(pair, source)
+    return np.where(inside[..., None], pixels, scene)
+
+
+def pasted_object(pair: Pair, source: Pair | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The reference of `source` (default: the pair's own) where it goes in the pair's scene.
+
+    Its pixels (H, W, 3) uint8, of no meaning outside the object, and where it is, (H, W) bool.
+    """
+    source, empty = source or pair, np.zeros_like(pair.scene)
     box = Box.around(pair.scene_mask)
     image, mask = crop_object(source.reference, source.reference_mask, 4096)
-    rng = rng_for(0, 0, "unused")
-    pixels = stitch(np.zeros_like(scene), box, box, original(image, mask, rng))
-    inside = stitch(
-        np.zeros_like(scene), box, box, np.repeat(mask[..., None], 3, 2) * np.uint8(255)
-    )
-    return np.where(inside >= 128, pixels, scene)
+    pixels = stitch(empty, box, box, original(image, mask, rng_for(0, 0, "unused")))
+    inside = stitch(empty, box, box, np.repeat(mask[..., None], 3, 2) * np.uint8(255))
+    return pixels, inside[..., 0] >= 128

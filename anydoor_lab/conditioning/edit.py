@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -12,6 +13,10 @@ from anydoor_lab.structures.boxes import Box
 
 STRAY_SHARE = 0.02
 """A part of a mask smaller than this share of its largest part is taken for a slip of the brush."""
+ENLARGED = 2.0
+"""From this enlargement of the network's pixels on a sentence says so."""
+STRETCHED = 1.25
+"""From this enlargement of the object's photo on a sentence says so."""
 GROWN = 1.2
 """A box is said to be grown by strays where it is this many times the one without them."""
 NOT_ASKED = 0.1
@@ -25,12 +30,13 @@ class Edit:
     Args:
         box: around every pixel that may change, scene pixels.
         share: of the scene's pixels, those that may change.
-        warning: a sentence where this is more than was asked for, with the better setting; or "".
+        warnings: sentences where this is more than was asked for or will be less sharp than
+            the scene, with the better choice.
     """
 
     box: Box
     share: float
-    warning: str = ""
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         box = self.box
@@ -38,13 +44,19 @@ class Edit:
         return f"{rows}, {columns} of the scene will be written ({100 * self.share:.1f} % of it)"
 
 
-def planned_edit(scene_mask: np.ndarray, placement: Placement, blend: Blend) -> Edit:
+def planned_edit(
+    scene_mask: np.ndarray,
+    placement: Placement,
+    blend: Blend,
+    reference_mask: np.ndarray | None = None,
+) -> Edit:
     """What `paste` with this `blend` writes of the scene.
 
     Args:
         scene_mask: (H, W) bool, the region asked for.
         placement: as the pair was conditioned.
         blend: `box`, `mask` or `crop`.
+        reference_mask: (H, W) bool, where the object is in its photo, to look at its size too.
     """
     height, width = scene_mask.shape
     written = placement.writable.mask(height, width)
@@ -52,9 +64,34 @@ def planned_edit(scene_mask: np.ndarray, placement: Placement, blend: Blend) -> 
         written &= placement.region.mask(height, width)
     elif blend == "mask":
         written &= scene_mask
-    warning = _stray(scene_mask) or _between(scene_mask, placement, written, blend)
     box = Box.around(written if written.any() else scene_mask)
-    return Edit(box, float(written.mean()), warning)
+    told = [
+        _stray(scene_mask) or _between(scene_mask, placement, written, blend),
+        *_softness(scene_mask, placement, reference_mask),
+    ]
+    return Edit(box, float(written.mean()), tuple(filter(None, told)))
+
+
+def _softness(
+    scene_mask: np.ndarray, placement: Placement, reference_mask: np.ndarray | None
+) -> Iterator[str]:
+    """The sentences about pixels that will be missing in the result."""
+    enlarged = placement.side / placement.resolution
+    if enlarged > ENLARGED:
+        yield (
+            f"the network paints {placement.resolution} x {placement.resolution} pixels, which "
+            f"are enlarged {enlarged:.1f} times in this scene, so the object will look soft; mark "
+            "a smaller place, or take a scene with fewer pixels"
+        )
+    if reference_mask is None or not reference_mask.any():
+        return
+    there, here = Box.around(reference_mask), placement.to_crop(Box.around(scene_mask))
+    given, shown = max(there.height, there.width), max(here.height, here.width)
+    if given * STRETCHED < shown:
+        yield (
+            f"the object is {given} pixels long in its photo and is shown to the network with "
+            f"{shown}; a larger photo of it would give more detail"
+        )
 
 
 def _stray(mask: np.ndarray) -> str:

@@ -15,6 +15,7 @@ from anydoor_lab.structures.errors import InputError
 PATHS = frozenset(
     {
         *("reference", "reference_mask", "scene", "mask", "out", "run", "runs", "lora", "source"),
+        *("references", "scenes", "boxes"),
         *("init", "begin", "train.resume", "data.root", "data.scenes", "data.index"),
         "idx.extractor.source",
         *("model.base", "model.vae", "model.init"),
@@ -33,7 +34,7 @@ def is_path(key: str) -> bool:
     return key in PATHS or key.startswith(PATH_GROUPS)
 
 
-def as_pasted(arguments: Sequence[str]) -> list[str]:
+def as_pasted(arguments: Sequence[str], command: str = "") -> list[str]:
     """A command's arguments with the values of path keys taken letter for letter.
 
     `reference=my cup (1).png` and `run=runs/train/idx=clip` mean these files, `~/` the home folder.
@@ -43,6 +44,8 @@ def as_pasted(arguments: Sequence[str]) -> list[str]:
     Raises:
         ValueError: a path is a URL.
     """
+    if command == "dashboard":  # whose experiment is a name; the group would start its sweep
+        arguments = [re.sub(r"^experiment=", "id=", text) for text in arguments]
     sweep = any(text in ("-m", "--multirun") for text in arguments)
     return [_pasted(text, sweep) for text in arguments]
 

@@ -5,19 +5,18 @@ The only file between the settings and the library; commands call it, nothing be
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from anydoor_lab.config.caches import filled_pool, kept_frozen, kept_pairs
 from anydoor_lab.config.compose import leaf, plain, settings
+from anydoor_lab.config.devices import build_accelerator
 from anydoor_lab.runs.provenance import available_memory
-from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import named
 
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
     from anydoor_lab.training.batches import FitSettings
     from anydoor_lab.training.samples import PairStream
 
-PATIENCE = timedelta(minutes=60)
-"""A process that waits longer than this for another one ends with a sentence."""
-PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Training:
@@ -52,6 +47,7 @@ class Training:
         bench: makes what it is scored by.
         track: makes what takes its numbers and pictures, told what the run is.
         sample_every: steps between pictures.
+        frozen: which weights are not trained, see `frozen_fingerprint`.
     """
 
     pipeline: AnyDoorPipeline
@@ -62,19 +58,26 @@ class Training:
     bench: Callable[[], Bench]
     track: Callable[[RunFacts], Tracker]
     sample_every: int
+    frozen: str
 
 
 def build_training(cfg: DictConfig) -> Training:
     """The training that a config describes; says how much memory it will need."""
     from accelerate.utils import set_seed
 
-    from anydoor_lab.config.pipelines import build_pipeline
+    from anydoor_lab.config.pipelines import build_pipeline, frozen_fingerprint
 
     set_seed(cfg.seed)
     accelerator = build_accelerator(cfg.train.precision)
     settings = build_fit_settings(cfg)
     pipeline = build_pipeline(cfg)
+    if (
+        cfg.share and accelerator.device.type == "cpu"
+    ):  # a GPU computes them sooner than a disk reads
+        pipeline.model.kept = kept_frozen(pipeline.model)
     samples = build_samples(cfg, pipeline)
+    model = pipeline.model.freeze(cfg.train.trained, cfg.train.lora_rank)
+    frozen = frozen_fingerprint(model)
     objective = build_objective(cfg, pipeline).to(accelerator.device)
     training = Training(
         pipeline,
@@ -85,6 +88,7 @@ def build_training(cfg: DictConfig) -> Training:
         bench=partial(build_bench, cfg),
         track=leaf(cfg.logger),
         sample_every=cfg.train.sample_every,
+        frozen=frozen,
     )
     accelerator.print(memory_plan(training, cfg.train.precision != "fp32", cfg.model.resolution))
     return training
@@ -115,31 +119,6 @@ def make_source(node: DictConfig, split: Split, seed: int) -> PairSource:
     return source
 
 
-def filled_pool(cfg: DictConfig, source: PairSource) -> PairSource:
-    """`pool` pairs of the source, drawn once into the user's cache folder.
-
-    Raises:
-        ValueError: the source's pictures are not of one size, or the pool's file is damaged.
-        RuntimeError: the disk has no room for the pool.
-    """
-    from accelerate import PartialState
-    from tqdm import tqdm
-
-    from anydoor_lab.data.cache import PairPool, cache_folder
-    from anydoor_lab.data.rows import FORMAT
-    from anydoor_lab.runs.provenance import config_hash
-
-    if not hasattr(source, "size_px"):
-        raise InputError("pool needs pictures of one size (data=world); use pool=0 with this data")
-    version = getattr(source, "VERSION", 1)
-    name = f"{config_hash(plain(cfg.data))}_v{version}.{FORMAT}_seed{cfg.data_seed}_{cfg.pool}.pool"
-    pool = PairPool(source, cfg.pool, cache_folder() / "pools" / name, cfg.data_seed)
-    with PartialState().main_process_first():
-        for _ in tqdm(pool.fill(), total=cfg.pool, desc="drawing pairs", unit="pair"):
-            pass
-    return pool
-
-
 def build_samples(cfg: DictConfig, pipeline: AnyDoorPipeline) -> PairStream:
     """The training samples.
 
@@ -153,17 +132,23 @@ def build_samples(cfg: DictConfig, pipeline: AnyDoorPipeline) -> PairStream:
     conditioner = pipeline.conditioner()
     if isinstance(conditioner, Conditioner):
         conditioner = replace(conditioner, **plain(cfg.conditioning))
-    return PairStream(source, conditioner, cfg.seed, cfg.train.still_share)
+    stream = PairStream(source, conditioner, cfg.seed, cfg.train.still_share)
+    return replace(stream, kept=kept_pairs(cfg, stream)) if cfg.get("share") else stream
 
 
 def build_objective(cfg: DictConfig, pipeline: AnyDoorPipeline) -> DiffusionLoss:
-    """What is trained: the pipeline's networks under the diffusion loss."""
+    """What is trained: the pipeline's networks, frozen already, under the diffusion loss."""
+    import torch
+
     from anydoor_lab.diffusion.loss import DiffusionLoss
     from anydoor_lab.diffusion.schedule import Schedule
     from anydoor_lab.training.precision import recompute_activations, store_frozen
 
-    model = pipeline.model.freeze(cfg.train.trained, cfg.train.lora_rank)
-    store_frozen(model, cfg.train.frozen_precision)
+    model = pipeline.model
+    if cfg.train.precision == "bf16":
+        model.to(torch.bfloat16)
+    else:
+        store_frozen(model, cfg.train.frozen_precision)
     if cfg.train.recompute:
         recompute_activations(model)
     return DiffusionLoss(
@@ -185,41 +170,6 @@ def build_fit_settings(cfg: DictConfig) -> FitSettings:
     return FitSettings(seed=cfg.seed, **{k: v for k, v in plain(cfg.train).items() if k in names})
 
 
-def build_accelerator(precision: str) -> Accelerator:
-    """Devices, processes and precision.
-
-    Raises:
-        ValueError: an unknown precision, or fp16 where there is no GPU.
-    """
-    import torch
-    from accelerate import Accelerator, InitProcessGroupKwargs
-    from accelerate.state import AcceleratorState
-
-    check_choice("train.precision", precision, tuple(PRECISIONS))
-    if precision == "fp16" and not torch.cuda.is_available():
-        raise InputError("train.precision=fp16 needs a GPU; use fp32 or bf16 on this machine")
-    AcceleratorState._reset_state()  # a sweep's jobs may differ in precision
-    # processes wait for each other while one draws a pool or writes a checkpoint
-    patience = InitProcessGroupKwargs(timeout=PATIENCE)
-    return Accelerator(
-        cpu=on_cpus(), mixed_precision=PRECISIONS[precision], kwargs_handlers=[patience]
-    )
-
-
-def on_cpus() -> bool:
-    """Whether a launcher's processes have no GPU: then they find each other only when told so."""
-    import torch
-
-    return "RANK" in os.environ and not torch.cuda.is_available()
-
-
-def start_processes() -> bool:
-    """Join the processes that a launcher started; whether this is the first of them."""
-    from accelerate import PartialState
-
-    return PartialState(cpu=on_cpus(), timeout=PATIENCE).is_main_process
-
-
 def memory_plan(training: Training, half: bool, resolution: int) -> str:
     """What the training will need on this process's device, in one line."""
     import torch
@@ -227,8 +177,11 @@ def memory_plan(training: Training, half: bool, resolution: int) -> str:
     from anydoor_lab.training.footprint import measure_footprint
 
     settings, accelerator = training.settings, training.accelerator
-    # gradient and average of 4 bytes each, and Adam's two moments
+    # gradient and average of 4 bytes each, and Adam's two moments; of 16-bit weights their copy
+    # and one more gradient
     state = 8 + (2 if settings.optimizer == "adamw8bit" else 8)
+    if training.pipeline.model.unet.dtype == torch.bfloat16:
+        state += 6
     needed = measure_footprint(training.pipeline.model, resolution, half, state)
     device = accelerator.device
     on_gpu = device.type == "cuda"

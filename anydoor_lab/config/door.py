@@ -14,9 +14,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -25,7 +23,9 @@ from anydoor_lab.config.arguments import as_pasted
 from anydoor_lab.config.help import asks_for_help, help_text
 from anydoor_lab.config.keys import check_keys, override_sentence
 from anydoor_lab.config.streams import prepare_streams
+from anydoor_lab.config.sweeps import job_called, may_pass_over, run_to_the_end
 from anydoor_lab.config.values import check_values
+from anydoor_lab.runs.lock import InUse
 from anydoor_lab.structures.errors import AnyDoorError
 from anydoor_lab.structures.names import conf_dir
 
@@ -44,7 +44,6 @@ _WRONG_INPUT = (
     NotADirectoryError,
     PermissionError,
 )
-_after_failed_sweep: list[Callable[[], None]] = []
 
 
 class Refusal(CompactHydraException):
@@ -73,14 +72,6 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[.
     return decorate
 
 
-def after_failed_sweep(action: Callable[[], None]) -> None:
-    """Have something done when the sweep that begins now has ended with failed jobs.
-
-    Hydra's `on_multirun_end` is only for sweeps in which every job succeeded.
-    """
-    _after_failed_sweep[:] = [action]
-
-
 def _run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Hand the command line to Hydra and translate how it ends into an exit code."""
     prepare_streams()
@@ -89,18 +80,17 @@ def _run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
         if asks_for_help(sys.argv[1:]):
             print(help_text(config_name, sys.argv[1:]))
             return
-        sys.argv[1:] = as_pasted(sys.argv[1:])
+        sys.argv[1:] = as_pasted(sys.argv[1:], config_name)
         with _raising():
             folder, guarded = str(conf_dir()), _guard(task, config_name, full_errors)
-            hydra.main(version_base="1.3", config_path=folder, config_name=config_name)(guarded)()
+            command = hydra.main(version_base="1.3", config_path=folder, config_name=config_name)
+            run_to_the_end(command(guarded))
     except KeyboardInterrupt:
         _end("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(READER_LEFT)
     except Exception as error:
-        for action in _after_failed_sweep:
-            action()
         if full_errors or not _is_wrong_input(error):
             raise
         _end(f"error: {_sentence(error, config_name)}", REFUSED)
@@ -131,7 +121,10 @@ def _guard(
             check_values(cfg, command)
             return task(cfg)
         except Exception as error:
-            job, sentence = _job_of_a_sweep(), _sentence(error, command)
+            job, sentence = job_called(), _sentence(error, command)
+            if isinstance(error, InUse) and may_pass_over():
+                print(f"passed over job {job}: {sentence}", file=sys.stderr)
+                return None
             if job:
                 print(f"error in job {job}: {sentence}", file=sys.stderr)
             if full_errors or not _is_wrong_input(error):
@@ -147,14 +140,6 @@ def _is_wrong_input(error: BaseException) -> bool:
     """Whether an error is about what the user gave: also a file or folder that cannot be used."""
     files = isinstance(error, OSError) and error.filename is not None
     return files or isinstance(error, _WRONG_INPUT)
-
-
-def _job_of_a_sweep() -> str:
-    """The job as "3 (idx=clip)" inside a sweep, otherwise nothing."""
-    hydra_node = HydraConfig.get()
-    if hydra_node.mode != RunMode.MULTIRUN:
-        return ""
-    return f"{hydra_node.job.num} ({hydra_node.job.override_dirname})"
 
 
 def _sentence(error: BaseException, command: str) -> str:

@@ -215,7 +215,7 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
     pipeline = build_pipeline(cfg)
     model = pipeline.model.freeze(cfg.train.trained, cfg.train.get("lora_rank", 16))
     round_frozen(model, cfg.train.get("frozen_precision", "fp32"))
-    check_frozen(model, checkpoint)
+    check_frozen(frozen_fingerprint(model), checkpoint)
     trained = {f"model.{n}": p for n, p in model.named_parameters() if p.requires_grad}
     load_named(trained, checkpoint.tensors["ema"], str(checkpoint.path))
     check_tensors(f"checkpoint {checkpoint.path}", trained.items())
@@ -232,9 +232,10 @@ def frozen_fingerprint(model: AnyDoor) -> str:
     return fingerprint(frozen)
 
 
-def check_frozen(model: AnyDoor, checkpoint: Checkpoint) -> None:
-    """Raise ValueError unless `model` has the frozen networks the checkpoint was trained with."""
-    known, found = checkpoint.facts.get("frozen"), frozen_fingerprint(model)
+def check_frozen(found: str, checkpoint: Checkpoint) -> None:
+    """Raise ValueError unless a model of this `frozen_fingerprint` is what the checkpoint was
+    trained with."""
+    known = checkpoint.facts.get("frozen")
     if known not in (None, found):
         raise InputError(
             f"{checkpoint.path} was trained with other frozen networks (fingerprint {known}, here "
@@ -257,30 +258,3 @@ def preset_cost(source: str | Path, preset: str) -> str:
     names = {"clip": "CLIP score", "dino": "DINO score", "attribute_accuracy": "attribute accuracy"}
     scores = [f"{said} {rows[-1][n]:.1f} -> {measured[n]:.1f}" for n, said in names.items()]
     return f"measured ({bench['scale']}, {bench['n']} pairs): {', '.join(scores)}"
-
-
-def place(pipeline: AnyDoorPipeline, device: str) -> AnyDoorPipeline:
-    """The pipeline on `device`; `auto` is a GPU where there is one.
-
-    Raises:
-        ValueError: there is no such device.
-    """
-    return pipeline.to(present_device(device))
-
-
-def present_device(device: str) -> str:
-    """`device` by its own name: `auto` is a GPU where there is one.
-
-    Raises:
-        ValueError: there is no such device.
-    """
-    import torch
-
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        return "cuda" if found else "cpu"
-    number = int(device.partition(":")[2] or 0) if device.startswith("cuda") else -1
-    if number >= found:
-        seen = f"there are {found} GPUs" if found else "torch finds no GPU here"
-        raise InputError(f"device is {device}, and {seen}; use device=cpu or device=auto")
-    return device

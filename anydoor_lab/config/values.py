@@ -22,7 +22,7 @@ PRESETS = ("exact", "fast", "draft")
 PRECISIONS = ("fp32", "bf16", "fp16")
 CHOICES: dict[str, Mapping[str, tuple[str, ...]]] = {
     "": {
-        "train.precision": PRECISIONS,
+        "train.precision": ("fp32", "bf16", "bf16_autocast", "fp16"),
         "train.frozen_precision": PRECISIONS,
         "train.trained": ("paper", "official", "all", "lora"),
         "train.optimizer": ("adamw", "adamw8bit"),
@@ -34,6 +34,8 @@ CHOICES: dict[str, Mapping[str, tuple[str, ...]]] = {
         "preset": PRESETS,
         "shape": ("box", "mask"),
         "blend": ("box", "mask", "crop"),
+        "dtype": ("auto", *PRECISIONS),
+        "offload": ("auto", "none", "model", "sequential"),
     },
     "convert": {"layout": ("diffusers", "official")},
     "export": {"layout": ("pipeline", "lora"), "precision": ("fp16", "fp32")},

@@ -5,8 +5,11 @@ One core draws some hundred pairs a second; a GPU at the tiny scale trains on th
 
 from __future__ import annotations
 
+import io
+import json
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +18,7 @@ import numpy as np
 from anydoor_lab.data.rows import RowFile
 from anydoor_lab.data.source import Counts, PairSource
 from anydoor_lab.structures.errors import InputError, RunError
+from anydoor_lab.structures.files import writing
 from anydoor_lab.structures.pair import Pair, Quality, Variation
 from anydoor_lab.structures.rng import rng_for
 
@@ -95,6 +99,55 @@ class PairPool:
 
     def _drawn(self, index: int) -> Pair:
         return self.source.pair(index % len(self.source), rng_for(self.seed, index, "pool"))
+
+
+class KeptPairs:
+    """Drawn pairs by their sample index, for all runs that draw the same ones.
+
+    A file for each pair, written whole, so that any number of processes may share the folder. A
+    damaged one counts as not there: its pair is drawn and written again.
+
+    Args:
+        folder: its name should say what the pairs depend on.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, index: int) -> tuple[Pair, list[str]] | None:
+        """The pair and the reasons for which entries were passed over for it; None where it is not
+        kept."""
+        try:
+            content = zlib.decompress(self._path(index).read_bytes())  # it carries a checksum
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                facts = json.loads(str(arrays["facts"]))
+                pictures = {name: arrays[name] for name in _PICTURES}
+        except (OSError, zlib.error, ValueError, KeyError):
+            return None
+        refused = facts.pop("refused")
+        return Pair(**pictures, **facts), refused
+
+    def put(self, index: int, pair: Pair, refused: Sequence[str]) -> None:
+        """Keep a pair.
+
+        Raises:
+            FileError: it cannot be written.
+        """
+        facts = {name: getattr(pair, name) for name in ("variation", "quality", "origin")}
+        said = np.array(json.dumps({**facts, "refused": list(refused)}))
+        buffer, path = io.BytesIO(), self._path(index)
+        np.savez(buffer, facts=said, **{name: getattr(pair, name) for name in _PICTURES})
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        with writing(path):  # not flushed: a torn file is found out when it is read
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(zlib.compress(buffer.getvalue(), 1))
+            part.replace(path)
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"{index // 1000:06d}" / f"{index:09d}.pair"
+
+
+_PICTURES = ("reference", "reference_mask", "scene", "scene_mask")
 
 
 def _row(pair: Pair) -> np.ndarray:

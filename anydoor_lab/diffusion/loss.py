@@ -64,13 +64,14 @@ class DiffusionLoss(nn.Module):
             timestep bin and variation, (B,) bool each.
         """
         indices = [int(i) for i in batch["index"]]
-        x0 = self._clean_latents(batch["target"], indices)
+        x0 = self._clean_latents(batch["target"], indices).float()
         noise = self._normal(indices, "noise", x0.shape[1:]).to(x0)
         t = self._draw_timesteps(indices, batch["variation"], x0.device)
         chosen = {name: batch[name] for name in ("extractor",) if name in batch}
         tokens = self.model.tokens(self._dropped(batch["id_image"], indices), **chosen)
         details = self.model.details(self.model.hints(batch), t, tokens)
-        output = self.model(self.schedule.add_noise(x0, noise, t), t, tokens, details)
+        noisy = self.schedule.add_noise(x0, noise, t).to(tokens.dtype)
+        output = self.model(noisy, t, tokens, details)
         squared = (output.float() - self.schedule.target(x0, noise, t).float()) ** 2
         weight = self._weights(batch["shape_mask"], squared)
         per_sample = (squared * weight).mean(dim=(1, 2, 3))

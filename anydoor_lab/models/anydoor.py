@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import reduce
+from collections.abc import Callable, Mapping
+from functools import partial, reduce
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,9 +16,10 @@ from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.models.lora import add_adapters
 from anydoor_lab.models.projections import TokenProjections
 from anydoor_lab.models.unet import decode_noise, decoder_modules, encode_noisy
-from anydoor_lab.models.vae import decode_latents, encode_image
+from anydoor_lab.models.vae import decode_latents, encode_image, latents_shape, latents_side
 from anydoor_lab.structures.errors import InputError
 
+Compute = Callable[[torch.Tensor], torch.Tensor]
 Trained = Literal["paper", "official", "all", "lora"]
 
 
@@ -31,9 +32,14 @@ class AnyDoor(nn.Module):
         branches: trained ControlNet-style branches by name; the paper's one is called
             `detail_extractor` (Sec. 3.2). The maps of several are added.
         id_extractor: a frozen encoder with a trained projector (Sec. 3.1).
+
+    Attributes:
+        kept: asked in the place of the frozen networks where it is set: a network's name, what it
+            is shown, and how to compute what it makes of that.
     """
 
     detail_extractor: DetailExtractor
+    kept: Callable[[str, torch.Tensor, Compute], torch.Tensor] | None = None
 
     def __init__(
         self,
@@ -58,6 +64,11 @@ class AnyDoor(nn.Module):
     def inputs(self) -> dict[str, int]:
         """What the branches read: the channels of each picture by its name."""
         return {name: n for branch in self.branches.values() for name, n in branch.inputs.items()}
+
+    @property
+    def latents_side(self) -> int:
+        """Side of the square of the autoencoder's latents that the UNet reads as one; mostly 1."""
+        return latents_side(self.vae, self.unet.config.in_channels)
 
     @property
     def projectors(self) -> list[nn.Module]:
@@ -93,18 +104,21 @@ class AnyDoor(nn.Module):
 
     def latents(self, target: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Scaled latents (B, 4, h, w) of `target` (B, 3, R, R) in [-1, 1]; no gradient."""
+        target = target.to(self.vae.dtype)
+        encode = partial(encode_image, self.vae, noise=noise, side=self.latents_side)
+        if noise is None:
+            return self._frozen("latents", target, encode)
         with torch.no_grad():
-            return encode_image(self.vae, target, noise)
+            return encode(target)
 
-    def latent_shape(self, target: torch.Tensor) -> tuple[int, int, int]:
-        """(4, h, w) of the latents of `target` (B, 3, R, R)."""
-        factor = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        height, width = (side // factor for side in target.shape[-2:])
-        return self.vae.config.latent_channels, height, width
+    def latent_shape(self, target: torch.Tensor) -> tuple[int, ...]:
+        """(C, h, w) of the latents of `target` (B, 3, R, R)."""
+        height, width = target.shape[-2:]
+        return latents_shape(self.vae, self.unet.config.in_channels, height, width)
 
     def images(self, latents: torch.Tensor) -> torch.Tensor:
         """Images (B, 3, R, R), nominally in [-1, 1], of scaled `latents`."""
-        return decode_latents(self.vae, latents)
+        return decode_latents(self.vae, latents, self.latents_side)
 
     @torch.no_grad()
     def decoded(self, latents: torch.Tensor) -> np.ndarray:
@@ -114,9 +128,13 @@ class AnyDoor(nn.Module):
     def tokens(self, id_image: torch.Tensor) -> torch.Tensor:
         """ID tokens (B, N, D) of `id_image` (B, 3, S, S); gradient only in the projector."""
         bring(self.id_extractor)
-        with torch.no_grad():
-            features = self.id_extractor.features(id_image)
+        shown = id_image.to(self.unet.dtype)
+        features = self._frozen("features", shown, self.id_extractor.features)
         return self.id_extractor.projector(features)
+
+    @torch.no_grad()
+    def _frozen(self, name: str, shown: torch.Tensor, compute: Compute) -> torch.Tensor:
+        return compute(shown) if self.kept is None else self.kept(name, shown, compute)
 
     def projections(self, tokens: torch.Tensor) -> TokenProjections:
         """Inside `with`, keys and values of `tokens` (B, N, D) are computed only once."""
@@ -139,7 +157,7 @@ class AnyDoor(nn.Module):
                 raise InputError(f"the {name} needs {', '.join(missing)}; there are only {there}")
             bring(branch)
             pictures = torch.cat([inputs[one] for one in branch.inputs], dim=1)
-            hints[name] = branch.embed_hint(pictures)
+            hints[name] = branch.embed_hint(pictures.to(branch.dtype))
         return hints
 
     def details(

@@ -104,7 +104,7 @@ class JointAnyDoor(AnyDoor):
             name, only_global = self.choices[number]
             network = self.extractors[name]
             with torch.no_grad():
-                features = network.features(id_image[extractor == number])
+                features = network.features(id_image[extractor == number].to(self.unet.dtype))
             parts[number] = network.projector(features[:, :1] if only_global else features)
         longest = max(part.shape[1] for part in parts.values())
         unused = sum(p.sum() for e in self.extractors.values() for p in e.projector.parameters())

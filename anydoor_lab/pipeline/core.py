@@ -17,6 +17,7 @@ from anydoor_lab.diffusion.sampler import Steps, sample_by, sample_ddim, spaced_
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
+from anydoor_lab.models.vae import latents_shape
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.structures.images import as_picture
 from anydoor_lab.structures.rng import rng_for
@@ -168,8 +169,7 @@ class TensorCore:
 
     def start_noise(self, resolution: int, seeds: Sequence[Sequence[int]]) -> torch.Tensor:
         """(B * K, 4, h, w) standard normal numbers, each from its own seed."""
-        side = resolution // 2 ** (len(self.vae.config.block_out_channels) - 1)
-        size = (self.unet.config.in_channels, side, side)
+        size = latents_shape(self.vae, self.unet.config.in_channels, resolution, resolution)
         flat = [seed for several in seeds for seed in several]
         drawn = [rng_for(seed, 0, "latents").standard_normal(size, np.float32) for seed in flat]
         return torch.from_numpy(np.stack(drawn)).to(self._execution_device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -13,7 +14,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
-from anydoor_lab.data.world.objects import COLOURS
+from anydoor_lab.data.things.catalogue import packaged_things
+from anydoor_lab.data.world.objects import COLOURS, LETTERS
 from anydoor_lab.data.world.shapes import SHAPES
 from anydoor_lab.pretraining.contrast import retrieval_scores
 from anydoor_lab.pretraining.folders import save_encoder
@@ -34,9 +36,13 @@ SPECIAL = ("[PAD]", "[BOS]", "[UNK]", "[EOS]")
 MAX_WORDS = 12
 
 
-def caption_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer of whole words: the templates', and the world's shapes and colours."""
+def caption_tokenizer(things: bool = False) -> PreTrainedTokenizerFast:
+    """A tokenizer of whole words: the templates', the world's shapes and colours, and with
+    `things` those of the packaged things' captions."""
     words = " ".join(TEMPLATES).replace("{}", "a an").split() + [*COLOURS, *SHAPES]
+    if things:
+        words += sorted({word for thing in packaged_things() for word in thing.caption.split()})
+        words += ["photograph", "shape", "letter", "with", "of", *LETTERS]
     vocabulary = {word: number for number, word in enumerate(dict.fromkeys([*SPECIAL, *words]))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -53,10 +59,18 @@ def caption_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def clip(vision: dict[str, Any], text: dict[str, Any], projection_dim: int) -> CLIPModel:
+def tokenizer_of(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer that lies beside a text tower."""
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+    return tokenizer
+
+
+def clip(
+    vision: dict[str, Any], text: dict[str, Any], projection_dim: int, things: bool = False
+) -> CLIPModel:
     """An untrained `CLIPModel` for `caption_tokenizer`, the towers with these settings."""
     words = {
-        "vocab_size": len(caption_tokenizer()),
+        "vocab_size": len(caption_tokenizer(things)),
         "max_position_embeddings": MAX_WORDS,
         "pad_token_id": 0,
         "bos_token_id": 1,
@@ -81,34 +95,40 @@ class CaptionSamples:
     """A look at an object and its caption: {"image", "ids", "attention", "caption"}.
 
     "image" is (3, S, S) normalised as for CLIP, "ids" and "attention" (MAX_WORDS,) int64,
-    "caption" a number that is the same exactly for the same colour and shape.
+    "caption" a number that is the same exactly for the same caption.
 
     Args:
         frames: the identities.
         seed: decides every draw.
         looks: keyword arguments of `view`.
         side_px: S.
+        things: as of `caption_tokenizer`.
     """
 
     def __init__(
-        self, frames: FramePool, *, seed: int, looks: dict[str, Any], side_px: int = 64
+        self,
+        frames: FramePool,
+        *,
+        seed: int,
+        looks: dict[str, Any],
+        side_px: int = 64,
+        things: bool = False,
     ) -> None:
         self.frames, self.seed, self.looks, self.side_px = frames, seed, looks, side_px
-        self.tokenizer = caption_tokenizer()
+        self.tokenizer = caption_tokenizer(things)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         rng = rng_for(self.seed, index, "captioned look")
         entry = int(rng.integers(len(self.frames)))
-        attributes = self.frames.world.attributes(entry)
-        text = put(attributes.caption, TEMPLATES[int(rng.integers(len(TEMPLATES)))])
+        caption = self.frames.attributes(entry).caption
+        text = put(caption, TEMPLATES[int(rng.integers(len(TEMPLATES)))])
         frame = self.frames.frames(entry)[int(rng.integers(2))]
         ids, attention = tokenized(self.tokenizer, [text])
-        number = list(COLOURS).index(attributes.colour) * len(SHAPES)
         return {
             "image": channels_first(view(frame, self.side_px, rng, **self.looks), "clip"),
             "ids": ids[0],
             "attention": attention[0],
-            "caption": number + list(SHAPES).index(attributes.shape),
+            "caption": crc32(caption.encode()),
         }
 
 
@@ -146,7 +166,8 @@ class CaptionContrast(nn.Module):
         return {"loss": loss / 2, "hit": hit}
 
     def finish(self, samples: CaptionSamples, count: int) -> None:
-        """Nothing is measured into the config."""
+        """Keep the samples' tokenizer, to be written beside the towers."""
+        self.tokenizer = samples.tokenizer
 
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """(B, D) projected picture embeddings of length 1."""
@@ -159,7 +180,7 @@ class CaptionContrast(nn.Module):
         of all colours and shapes of the world is right."""
         frames, side = samples.frames, samples.side_px
         scores = retrieval_scores(self.embed, frames, count, side, "clip")
-        true = [frames.world.attributes(entry).caption for entry in range(count)]
+        true = [frames.attributes(entry).caption for entry in range(count)]
         choices = sorted(set(true))
         texts = self._text_embeddings(samples.tokenizer, choices)
         right = 0
@@ -189,4 +210,4 @@ class CaptionContrast(nn.Module):
     def save(self, folder: Path) -> None:
         """Write both towers in transformers' format, fp16, and the tokenizer beside them."""
         save_encoder(self.network, folder)
-        caption_tokenizer().save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)

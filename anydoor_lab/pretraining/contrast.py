@@ -68,14 +68,18 @@ class LookSamples:
         }
 
     def _entry(self, index: int) -> int:
-        """The identity of sample `index`: a colour neighbour of its group's random anchor."""
+        """The entry of sample `index`: of a colour neighbour of its group's random anchor."""
         place, number = index // self.group, index % self.group
         rng = rng_for(self.seed, place, "group")
-        anchor = int(rng.integers(len(self.frames)))
-        if self.group == 1:
-            return anchor
-        _, near = self._by_colour.query(self._colours[anchor], k=self.neighbours)
-        return int(rng.permutation(near)[number])
+        identity = int(rng.integers(self.frames.identities))
+        if self.group > 1:
+            _, near = self._by_colour.query(self._colours[identity], k=self.neighbours)
+            identity = int(rng.permutation(near)[number])
+        if self.frames.identities == len(self.frames):
+            return identity
+        again = rng_for(self.seed, index, "which drawing")
+        each = range(identity, len(self.frames), self.frames.identities)
+        return each[int(again.integers(len(each)))]
 
     @cached_property
     def _by_colour(self) -> cKDTree:
@@ -84,7 +88,7 @@ class LookSamples:
     @cached_property
     def _colours(self) -> np.ndarray:
         """(N, 6) mean and standard deviation of each object's RGB."""
-        return np.stack([_colour(*self.frames.frames(i)[0]) for i in range(len(self.frames))])
+        return np.stack([_colour(*self.frames.frames(i)[0]) for i in range(self.frames.identities)])
 
 
 def _colour(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -173,7 +177,7 @@ def retrieval_scores(
     object; `cut_out_retrieval` the same for cut-outs on white; `cosine_same` and
     `cosine_other` are mean cosines of box crops.
     """
-    scores = {}
+    scores, count = {}, min(count, frames.identities)  # of each object once
     for name, cut_out in (("retrieval", 0.0), ("cut_out_retrieval", 1.0)):
         sides = []
         for number in (0, 1):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
 
 from anydoor_lab.data.cache import PairPool
 from anydoor_lab.data.rows import FORMAT
+from anydoor_lab.data.things import Things
 from anydoor_lab.data.world import World
 from anydoor_lab.models.idx.tokens import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from anydoor_lab.structures.boxes import Box
-from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import on_white, resized
 
 Frame = tuple[np.ndarray, np.ndarray]
@@ -31,7 +31,13 @@ Statistics = Literal["imagenet", "clip", "plain", "symmetric"]
 
 
 class Frames(Protocol):
-    """Identities with two frames each: what every part is trained on."""
+    """Entries with two frames each: what every part is trained on.
+
+    Attributes:
+        identities: the first so many entries are all the different objects there are.
+    """
+
+    identities: int
 
     def __len__(self) -> int: ...
 
@@ -154,26 +160,30 @@ def sheet(rows: list[list[np.ndarray]], gap_px: int = 2) -> np.ndarray:
 
 
 class FramePool(PairPool):
-    """Two frames of each of `entries` identities of a world.
+    """Two frames of each of `entries` entries of a source; more than it has draw them again.
 
     Args:
-        world: where the identities come from; identity i of the pool is i of the world.
-        entries: how many identities.
+        world: where the identities come from; entry i of the pool is identity i of the world,
+            counted round.
+        entries: how many.
         seed: decides poses and backgrounds.
         folder: the file is kept here under a name that says what is in it.
     """
 
-    def __init__(self, world: World, entries: int, seed: int, folder: Path) -> None:
-        if entries > len(world):
-            raise InputError(f"{entries} identities asked of a world of {len(world)}; ask for less")
-        kind = f"v{world.VERSION}.{FORMAT}_{world.split}_{world.size_px}px"
+    def __init__(self, world: World | Things, entries: int, seed: int, folder: Path) -> None:
+        of = "v" if isinstance(world, World) else f"things{len(world)}_v"
+        kind = f"{of}{world.VERSION}.{FORMAT}_{world.split}_{world.size_px}px"
         super().__init__(
             world, entries, folder / f"frames_{kind}_{entries}x2_seed{seed}.pool", seed
         )
-        self.world = world
+        self.world, self.identities = world, min(entries, len(world))
+
+    def attributes(self, entry: int) -> Any:
+        """The true attributes of entry `entry`; they hold its `caption`."""
+        return self.world.attributes(entry % len(self.world))
 
     def frames(self, entry: int) -> tuple[Frame, Frame]:
-        """The two frames of identity `entry`: pictures (S, S, 3) uint8, masks (S, S) bool.
+        """The two frames of entry `entry`: pictures (S, S, 3) uint8, masks (S, S) bool.
 
         Raises:
             RuntimeError: the pool was not filled yet.

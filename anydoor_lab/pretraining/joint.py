@@ -15,6 +15,7 @@ from torch import nn
 
 from anydoor_lab.conditioning.collage import COLLAGES
 from anydoor_lab.conditioning.conditioner import Conditioner, Conditioning
+from anydoor_lab.data.things import Things
 from anydoor_lab.diffusion.loss import DiffusionLoss
 from anydoor_lab.diffusion.sampler import last
 from anydoor_lab.diffusion.schedule import Schedule
@@ -40,7 +41,7 @@ class JointSamples:
     """Training samples of the world, each shown in a way of its own.
 
     Args:
-        frames: names the world; pairs are drawn anew.
+        frames: names the world, or is it; pairs are drawn anew.
         seed: decides every draw.
         settings: keyword arguments of `Conditioner`, and of the pipeline.
         augmentation: keyword arguments of `Conditioner` for training.
@@ -54,7 +55,7 @@ class JointSamples:
 
     def __init__(
         self,
-        frames: FramePool,
+        frames: FramePool | Things,
         *,
         seed: int,
         settings: dict[str, Any],
@@ -68,8 +69,9 @@ class JointSamples:
         **_needed: Path,
     ) -> None:
         self.seed, self.remove_background = seed, remove_background
-        self.world, self.settings, self.edge_px = frames.world, settings, edge_px
-        shown = frames.world.varied(variations)
+        self.world = getattr(frames, "world", frames)
+        self.settings, self.edge_px = settings, edge_px
+        shown = self.world.varied(variations)
         self.names, self.collage_weights = list(collages), _shares(collages.values())
         self.extractor_weights = _shares(extractors)
         self.streams = {

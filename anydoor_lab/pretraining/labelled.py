@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,9 @@ from anydoor_lab.pretraining.frames import FramePool, Statistics, channels_first
 from anydoor_lab.structures.rng import rng_for
 
 Labels = Mapping[str, Sequence[str]]
+
+UNKNOWN = -100
+"""Of a held-out name that is none of the labels; `cross_entropy` passes it over."""
 
 
 class LabelledSamples:
@@ -64,9 +66,10 @@ class LabelledSamples:
         return channels_first(look, self.statistics)
 
     def label(self, entry: int) -> np.ndarray:
-        """(L,) int64, the places of identity `entry`'s names."""
-        true = asdict(self.frames.world.attributes(entry))
-        return np.array([list(names).index(true[name]) for name, names in self.labels.items()])
+        """(L,) int64, the places of identity `entry`'s names; `UNKNOWN` where it is none."""
+        true = self.frames.attributes(entry)
+        places = {name: {n: k for k, n in enumerate(names)} for name, names in self.labels.items()}
+        return np.array([places[name].get(getattr(true, name), UNKNOWN) for name in places])
 
 
 class Naming(nn.Module):
@@ -106,7 +109,7 @@ class Naming(nn.Module):
         on clean drawings, and on box crops of photographs as `AttributesKept` takes them."""
         world, side = samples.frames.world, samples.side_px
         scores = {"identities": float(count)}
-        for kind in ("clean", "photo"):
+        for kind in ("clean", "photo") if hasattr(world, "clean_view") else ("photo",):
             looks = []
             for entry in range(count):
                 photo = samples.frames.frames(entry)[1]
@@ -115,7 +118,8 @@ class Naming(nn.Module):
             images = torch.from_numpy(np.stack([samples.shown(look) for look in looks]))
             labels = torch.from_numpy(np.stack([samples.label(e) for e in range(count)]))
             for number, (name, logits) in enumerate(self.logits(images).items()):
-                right = logits.argmax(dim=1) == labels[:, number]
+                known = labels[:, number] != UNKNOWN
+                right = (logits.argmax(dim=1) == labels[:, number])[known]
                 scores[f"{kind}_{name}"] = float(right.float().mean())
             shares = [scores[f"{kind}_{name}"] for name in samples.labels]
             scores[f"{kind}_all"] = float(np.mean(shares))
@@ -143,9 +147,12 @@ class VggNaming(Naming):
         network: the thirteen convolutions.
         labels: the names by attribute.
         hidden: width of the classifier's hidden layer.
+        side_px: side of the pictures.
     """
 
-    def __init__(self, network: Vgg16, *, labels: Labels, hidden: int = 128) -> None:
+    def __init__(
+        self, network: Vgg16, *, labels: Labels, hidden: int = 128, side_px: int = 64
+    ) -> None:
         super().__init__(network)
         for module in network.modules():
             if isinstance(module, nn.Conv2d) and module.bias is not None:
@@ -153,7 +160,7 @@ class VggNaming(Naming):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 nn.init.zeros_(module.bias)
         self.classifier = nn.Sequential(nn.Flatten(), nn.LazyLinear(hidden), nn.ReLU())
-        self.classifier(network(torch.zeros(1, 3, 64, 64)))
+        self.classifier(network(torch.zeros(1, 3, side_px, side_px)))
         self.heads = nn.ModuleDict({n: nn.Linear(hidden, len(v)) for n, v in labels.items()})
 
     def logits(self, images: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -15,7 +15,8 @@ from torch.utils.data import default_collate
 from transformers import CLIPTextModel
 
 from anydoor_lab.data.rows import RowFile
-from anydoor_lab.pretraining.captions import TEMPLATES, caption_tokenizer, put, tokenized
+from anydoor_lab.models.vae import decode_latents, latents_side
+from anydoor_lab.pretraining.captions import TEMPLATES, put, tokenized, tokenizer_of
 from anydoor_lab.pretraining.folders import weights_hash
 from anydoor_lab.pretraining.frames import FramePool, channels_first, framed, sheet
 from anydoor_lab.structures.errors import RunError
@@ -52,6 +53,7 @@ class LatentSamples:
         share: the object's longer side as a fraction of the crop's, from and to.
         crops: how many crops are encoded at most, one of each frame.
         dropout: share of the samples without a caption.
+        joined: so many latents by so many are one to the UNet; see `models.vae`.
     """
 
     def __init__(
@@ -65,10 +67,12 @@ class LatentSamples:
         share: tuple[float, float] = (0.45, 0.70),
         crops: int = 16000,
         dropout: float = 0.1,
+        joined: int = 1,
     ) -> None:
+        self.joined = joined
         self.frames, self.seed, self.side_px, self.share = frames, seed, side_px, share
         self.crops, self.dropout = min(crops, 2 * len(frames)), dropout
-        self.tokenizer = caption_tokenizer()
+        self.tokenizer = tokenizer_of(clip)
         name = f"latents_{weights_hash(vae)[:12]}_{frames.path.stem}_{self.crops}_seed{seed}.pool"
         self.latents = self._encoded(frames.path.with_name(name), vae)
 
@@ -78,7 +82,7 @@ class LatentSamples:
         text = self.caption(crop // 2, TEMPLATES[int(rng.integers(len(TEMPLATES)))])
         text = "" if rng.random() < self.dropout else text
         ids, attention = tokenized(self.tokenizer, [text])
-        latents = np.array(self.latents[crop], np.float32)
+        latents = self._joined(np.array(self.latents[crop], np.float32))
         return {
             "latents": latents,
             "noise": rng.standard_normal(latents.shape, np.float32),
@@ -87,9 +91,12 @@ class LatentSamples:
             "attention": attention[0],
         }
 
+    def _joined(self, latents: np.ndarray) -> np.ndarray:
+        return functional.pixel_unshuffle(torch.from_numpy(latents), self.joined).numpy()
+
     def caption(self, entry: int, template: str = "{}") -> str:
         """The coarse caption of an identity, in a template."""
-        return put(self.frames.world.attributes(entry).caption, template)
+        return put(self.frames.attributes(entry).caption, template)
 
     def crop(self, number: int) -> np.ndarray:
         """Crop `number`, framed as in the method, (S, S, 3) uint8."""
@@ -139,6 +146,7 @@ class TextToImage(nn.Module):
         # one tower of a two-tower folder would otherwise come in the precision of its weights
         self.text = CLIPTextModel.from_pretrained(clip, dtype=torch.float32).eval()
         self.text.requires_grad_(False)
+        self.tokenizer = tokenizer_of(clip)
         self.vae = AutoencoderKL.from_pretrained(vae).requires_grad_(False)
         self.scheduler = DDIMScheduler(**SCHEDULE)
 
@@ -163,7 +171,7 @@ class TextToImage(nn.Module):
     @torch.no_grad()
     def generate(self, captions: list[str], seed: int, guidance: float = 2.0) -> np.ndarray:
         """Pictures (B, S, S, 3) uint8 of `captions`, by DDIM with classifier-free guidance."""
-        ids, attention = tokenized(caption_tokenizer(), [*captions, *[""] * len(captions)])
+        ids, attention = tokenized(self.tokenizer, [*captions, *[""] * len(captions)])
         mask = torch.from_numpy(attention)
         states = self.text(torch.from_numpy(ids), attention_mask=mask).last_hidden_state
         side = self.network.config.sample_size
@@ -176,8 +184,8 @@ class TextToImage(nn.Module):
             told, untold = self.network(doubled, t, encoder_hidden_states=states).sample.chunk(2)
             v = untold + guidance * (told - untold)
             latents = self.scheduler.step(v, t, latents).prev_sample
-        images = self.vae.decode(latents / self.vae.config.scaling_factor).sample
-        return as_picture(images.numpy())
+        joined = latents_side(self.vae, self.network.config.in_channels)
+        return as_picture(decode_latents(self.vae, latents, joined).numpy())
 
     def picture(self, samples: LatentSamples) -> np.ndarray:
         """Two rows of crops, and under each what its caption alone generates."""

@@ -17,6 +17,7 @@ from anydoor_lab.evaluation.judges import Judges
 from anydoor_lab.evaluation.score import evaluate, score_scenes
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.pipeline.results import Result
+from anydoor_lab.report.pictures import PICTURES, save_pictures
 from anydoor_lab.report.scores import caption_of, pairs_called, save_results, score_table
 from anydoor_lab.runs.folder import GRID, SCORES
 from anydoor_lab.runs.provenance import commit
@@ -97,6 +98,7 @@ class Bench:
         written = table.write(folder, "scores")
         title = f"Results on {pairs_called(scores)}"
         picture = save_results(results, caption_of(scores, title), folder / GRID)
+        save_pictures(results, folder / PICTURES)
         write_sealed(folder / SCORES, scores)
         print(f"\n{table.terminal()}")
         if self.passed_over:

@@ -28,10 +28,10 @@ from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import ASIDE, read_sealed, write_sealed, write_whole, writing
 
 FACTS, SCORES, GRID = "run.json", "scores.json", "grid.png"
-BEFORE, SKIPPED = "before.json", "skipped.jsonl"
-WRITTEN = (CONFIG, FACTS, SCORES, GRID, BEFORE, SKIPPED, "metrics.jsonl", "wandb_id.txt",
+BEFORE, SKIPPED, FAILURE = "before.json", "skipped.jsonl", "failure.json"
+WRITTEN = (CONFIG, FACTS, SCORES, GRID, BEFORE, SKIPPED, FAILURE, "metrics.jsonl", "wandb_id.txt",
            "loss.png", "scores.md", "scores.csv", "scores.tex",
-           "checkpoints", "samples", "wandb", LOCK)  # fmt: skip
+           "checkpoints", "samples", "results", "wandb", LOCK)  # fmt: skip
 """What runs write; everything else in a run's folder is the user's."""
 
 SCORES_KEYS = ("scale", "protocol", "seed", "commit", "n", "model_row", "rows")

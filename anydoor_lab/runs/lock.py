@@ -15,6 +15,12 @@ from anydoor_lab.structures.files import writing
 
 LOCK = ".lock"
 _TRIES = 10
+_own: set[Path] = set()
+"""The folders this process holds: opening and closing their lock's file would let go of it."""
+
+
+class InUse(InputError):
+    """A folder that another process holds; the sentence says which."""
 
 
 @contextmanager
@@ -25,17 +31,39 @@ def held(folder: Path) -> Iterator[None]:
     folder in which nothing else was made is removed again.
 
     Raises:
-        ValueError: another process holds it; the sentence says which.
+        InUse: another process holds it; the sentence says which.
         FileError: nothing can be written there.
     """
     file = _taken(folder)
+    _own.add(folder.resolve())
     try:
         yield
     finally:
+        _own.discard(folder.resolve())
         (folder / LOCK).unlink(missing_ok=True)
         file.close()
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def holder_of(folder: Path) -> str:
+    """Which process holds `folder`, as "process 12 on host"; empty where none does."""
+    if folder.resolve() in _own:
+        return _myself()
+    try:
+        file = (folder / LOCK).open("r+")
+    except OSError:
+        return ""
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return file.read(200).strip() or "another process"
+    return ""
+
+
+def _myself() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def _taken(folder: Path) -> IO[str]:
@@ -50,7 +78,7 @@ def _taken(folder: Path) -> IO[str]:
             file.seek(0)
             holder = file.read(200).strip() or "another process"
             file.close()
-            raise InputError(
+            raise InUse(
                 f"{folder} is in use by {holder}; wait for it or stop it, or choose another "
                 "hydra.run.dir"
             ) from error
@@ -61,6 +89,6 @@ def _taken(folder: Path) -> IO[str]:
         raise InputError(f"{folder} is taken and left by others again and again; try later")
     with writing(path):
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.write(_myself())
         file.flush()
     return file

@@ -15,7 +15,7 @@ from anydoor_lab.structures.names import PARTS, may_be_named, present
 CONFIG = "config.yaml"
 SETTINGS = "settings"
 """The fact of a checkpoint that says with which settings that matter it was made."""
-IDLE_KEYS = ("train.resume", "overwrite", "logger", "train.workers", "train.log_every",
+IDLE_KEYS = ("train.resume", "overwrite", "share", "logger", "train.workers", "train.log_every",
              "train.sample_every", "train.checkpoint_every", "train.keep_checkpoints")  # fmt: skip
 """Settings, or groups of them, that do not change what a run computes."""
 PLACES = ("init", "model.init", "model.base", "model.vae", "model.encoders", "model.judges",

@@ -7,7 +7,8 @@ import re
 import shlex
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,9 @@ from anydoor_lab.structures.files import write_whole
 from anydoor_lab.structures.images import write_image
 
 METRICS, WANDB_ID = "metrics.jsonl", "wandb_id.txt"
+DATA_DIR = "WANDB_DATA_DIR"
+RESULTS = "results"
+"""W&B's table of result pictures by variant and pair."""
 PATIENCE_S = 5
 """How long W&B's server may take to answer, and then to begin a run, before it is left out."""
 LAST_UPLOAD_S = 300
@@ -31,7 +35,7 @@ class RunFacts:
 
     Args:
         folder: the run's folder.
-        name, group, tags: how it is found again among others.
+        name, group, tags, job_type: how it is found again among others.
         config: the resolved config.
         first_step: records after this step belong to an interrupted past and are dropped.
     """
@@ -42,6 +46,7 @@ class RunFacts:
     tags: Sequence[str] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     first_step: int = 0
+    job_type: str = "train"
 
 
 class Tracker(Protocol):
@@ -52,6 +57,9 @@ class Tracker(Protocol):
 
     def show(self, step: int, name: str, image: np.ndarray, caption: str = "") -> Path | None:
         """A picture (H, W, 3) uint8; returns the file it was written to, if any."""
+
+    def tabulate(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A table of names, numbers and pictures (H, W, 3) uint8."""
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Final scores; nothing may be logged afterwards."""
@@ -69,6 +77,9 @@ class SilentTracker:
     def show(self, step: int, name: str, image: np.ndarray, caption: str = "") -> Path | None:
         """Do nothing."""
         return None
+
+    def tabulate(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Do nothing."""
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Do nothing."""
@@ -94,6 +105,9 @@ class LocalTracker:
         write_image(path, image)
         return path
 
+    def tabulate(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Nothing: its pictures are in the run's folder one by one."""
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Nothing is left open."""
 
@@ -111,7 +125,7 @@ class WandbTracker:
         import wandb
 
         self._local = LocalTracker(run)
-        self._wandb = wandb
+        self._wandb, self._folder = wandb, run.folder
         if mode == "auto":
             mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
         if mode == "online" and not answers(wandb.setup().settings.base_url):
@@ -134,6 +148,7 @@ class WandbTracker:
             dir=str(run.folder),
             name=run.name,
             group=run.group or None,
+            job_type=run.job_type,
             tags=list(run.tags),
             config=dict(run.config),
             id=known_id(run.folder) if run.first_step else None,
@@ -145,6 +160,8 @@ class WandbTracker:
         )
         write_whole(run.folder / WANDB_ID, started.id)
         started.define_metric("*", step_metric="step")
+        for name in ("loss", "loss/*"):  # the best and the last stand beside each other
+            started.define_metric(name, step_metric="step", summary="min,last")
         return started
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -159,10 +176,33 @@ class WandbTracker:
         self._run.log({"step": step, f"samples/{name}": picture}, step=step)
         return path
 
+    def tabulate(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """As a `wandb.Table`, so that runs are compared picture by picture."""
+        columns = list(rows[0]) if rows else []
+        cells = [[self._cell(row[column]) for column in columns] for row in rows]
+        with staging(self._folder / "wandb"):
+            self._run.log({name: self._wandb.Table(columns=columns, data=cells)})
+
+    def _cell(self, value: Any) -> Any:
+        return self._wandb.Image(value) if isinstance(value, np.ndarray) else value
+
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Scores into the summary; waits for W&B to have written everything."""
         self._run.summary.update(dict(summary))
         self._run.finish()
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[None]:
+    """Inside, W&B keeps a table's pictures in `folder`, not in the user's home, until uploaded."""
+    before = os.environ.get(DATA_DIR)
+    os.environ[DATA_DIR] = before or str(folder.resolve())
+    try:
+        yield
+    finally:
+        del os.environ[DATA_DIR]
+        if before is not None:
+            os.environ[DATA_DIR] = before
 
 
 def has_key() -> bool:

@@ -7,7 +7,6 @@ processes and micro-batches, the number of workers and a resume change nothing b
 from __future__ import annotations
 
 import multiprocessing
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,8 +24,9 @@ from torch.utils.data import DataLoader
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.training.batches import FitSettings, Plan, learning_rate
 from anydoor_lab.training.checkpoint import Checkpoint, load_named, save_checkpoint
+from anydoor_lab.training.meter import Meter
 from anydoor_lab.training.optimizer import optimizer_class
-from anydoor_lab.training.processes import gathered
+from anydoor_lab.training.precision import Masters
 from anydoor_lab.training.stop import pass_over_signals
 
 MAX_SKIPPED_STEPS = 10
@@ -53,8 +53,8 @@ class Progress:
 @dataclass(slots=True)
 class TrainingState:
     """What changes during training, and the reasons for which this process passed over entries
-    since it began. `skipped` counts the steps without a finite gradient, in all and in a row. Make
-    one with `start`, hand it to `fit`."""
+    since it began. `skipped` counts the steps without a finite gradient, in all and in a row.
+    Weights trained in 16 bits have `masters`. Make one with `start`, hand it to `fit`."""
 
     objective: nn.Module
     wrapped: nn.Module
@@ -64,16 +64,23 @@ class TrainingState:
     step: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     skipped: tuple[int, int] = (0, 0)
+    masters: Masters | None = None
+
+    @property
+    def live(self) -> dict[str, torch.Tensor]:
+        """The parameters that compute, by name, in the precision they compute in."""
+        return {n: p for n, p in self.objective.named_parameters() if p.requires_grad}
 
     @property
     def trained(self) -> dict[str, torch.Tensor]:
-        """The trained parameters by name."""
-        return {n: p for n, p in self.objective.named_parameters() if p.requires_grad}
+        """The trained parameters by name, as they are kept: in fp32."""
+        live = self.live
+        return dict(zip(live, self.masters.weights, strict=True)) if self.masters else live
 
     @contextmanager
     def averaged(self) -> Iterator[nn.Module]:
         """Inside, the objective carries the averaged (EMA) weights and is in eval mode."""
-        parameters = list(self.trained.values())
+        parameters = list(self.live.values())
         self.ema.store(parameters)
         self.ema.copy_to(parameters)
         self.objective.eval()
@@ -113,6 +120,8 @@ class TrainingState:
         """
         what = str(checkpoint.path)
         load_named(self.trained, checkpoint.tensors["weights"], what)
+        if self.masters:
+            self.masters.hand_down()
         load_named(self.averaged_tensors(), checkpoint.tensors["ema"], what)
         state: dict[int, dict[str, Any]] = defaultdict(dict)
         for name, tensor in checkpoint.tensors["optimizer"].items():
@@ -158,13 +167,18 @@ def start(objective: nn.Module, settings: FitSettings, accelerator: Accelerator)
             f"batch_size {settings.batch_size} cannot be split over {accelerator.num_processes} "
             f"processes x {settings.micro_batches} micro-batches; choose a multiple of {shares}"
         )
+    half = [p.dtype for p in parameters if p.dtype != torch.float32]
+    masters = Masters(parameters) if half else None
     optimizer = optimizer_class(settings.optimizer)(
-        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        masters.weights if masters else parameters,
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
     )
     wrapped, prepared = accelerator.prepare(objective, optimizer)
     parameters = [p for p in objective.parameters() if p.requires_grad]
-    ema = EMAModel(parameters, decay=settings.ema_decay, foreach=True)
-    return TrainingState(objective, wrapped, prepared, ema, accelerator)
+    kept = masters.weights if masters else parameters
+    ema = EMAModel(kept, decay=settings.ema_decay, foreach=True)
+    return TrainingState(objective, wrapped, prepared, ema, accelerator, masters=masters)
 
 
 def fit(
@@ -228,11 +242,16 @@ def _optimizer_step(
         with nullcontext() if last else accelerator.no_sync(state.wrapped):
             outputs = state.wrapped(batch)
             accelerator.backward(outputs["loss"] / settings.micro_batches)
+        if state.masters:
+            state.masters.gather()
         meter.add(outputs)
-    norm = accelerator.clip_grad_norm_(state.wrapped.parameters(), settings.gradient_clip)
+    moved = state.masters.weights if state.masters else state.wrapped.parameters()
+    norm = accelerator.clip_grad_norm_(moved, settings.gradient_clip)
     finite = bool(torch.isfinite(norm))
     if finite or accelerator.scaler:
         state.optimizer.step()
+    if finite and state.masters:
+        state.masters.hand_down()
     if finite:
         state.ema.step(list(state.trained.values()))
     state.optimizer.zero_grad(set_to_none=True)
@@ -247,45 +266,3 @@ def _next_batch(batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
     except RuntimeError as error:
         sentence = str(error).strip().splitlines()[-1].removeprefix("RuntimeError: ")
         raise RunError(sentence) from error
-
-
-class Meter:
-    """Averages of what the objective reports between two log lines."""
-
-    def __init__(self) -> None:
-        self._reset()
-
-    def _reset(self) -> None:
-        self._values: dict[str, list[torch.Tensor]] = defaultdict(list)
-        self._notes: dict[str, float] = {"skipped_steps": 0.0}
-        self._steps, self._since = 0, time.perf_counter()
-
-    def add(self, outputs: dict[str, Any]) -> None:
-        """Take one micro-batch's scalars, and its `per_sample` losses by `groups`."""
-        for name, value in outputs.items():
-            if isinstance(value, torch.Tensor) and value.ndim == 0:
-                self._values[name].append(value.detach())
-        for name, chosen in outputs.get("groups", {}).items():
-            self._values[f"loss/{name}"].append(outputs["per_sample"].detach()[chosen])
-
-    def note(self, finite: bool, **values: float) -> None:
-        """Take one optimizer step's values, of which the last ones count."""
-        self._notes |= values
-        self._notes["skipped_steps"] += not finite
-        self._steps += 1
-
-    def flush(self, batch_size: int) -> dict[str, float]:
-        """The averages since the last flush over all processes, which must all ask, with
-        `samples_per_second`; starts afresh."""
-        joined = {n: torch.cat([v.reshape(-1) for v in vs]) for n, vs in self._values.items()}
-        sums: dict[str, float] = defaultdict(float)
-        numbers: Counter[str] = Counter()
-        for part in gathered({n: (float(v.double().sum()), len(v)) for n, v in joined.items()}):
-            for name, (total, number) in part.items():
-                sums[name] += total
-                numbers[name] += number
-        metrics = {name: sums[name] / number for name, number in numbers.items() if number}
-        rate = self._steps * batch_size / max(time.perf_counter() - self._since, 1e-9)
-        metrics |= self._notes | {"samples_per_second": rate}
-        self._reset()
-        return metrics

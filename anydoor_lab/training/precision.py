@@ -1,8 +1,8 @@
-"""What training keeps in memory: frozen layers in 16 bits, activations computed again."""
+"""What training keeps in memory: weights in 16 bits, activations computed again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,33 @@ from torch.utils.checkpoint import checkpoint
 from anydoor_lab.structures.errors import InputError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Masters:
+    """Copies in fp32 of trained weights of 16 bits: what the optimizer moves, is averaged and kept.
+
+    An update smaller than a 256th of a weight would be lost in bf16.
+
+    Args:
+        weights: the trained 16-bit parameters.
+    """
+
+    def __init__(self, weights: Sequence[nn.Parameter]) -> None:
+        self.live = list(weights)
+        self.weights = [nn.Parameter(p.detach().float()) for p in weights]
+
+    def gather(self) -> None:
+        """Add the gradients of the 16-bit weights to their copies', and take them away there."""
+        for live, master in zip(self.live, self.weights, strict=True):
+            if live.grad is not None:
+                found = live.grad.float()
+                master.grad = found if master.grad is None else master.grad.add_(found)
+                live.grad = None
+
+    def hand_down(self) -> None:
+        """Round the copies into the 16-bit weights."""
+        with torch.no_grad():
+            torch._foreach_copy_(self.live, self.weights)
 
 
 def frozen_layers(model: nn.Module) -> Iterator[nn.Module]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from anydoor_lab.conditioning.conditioner import Conditioner
 from anydoor_lab.conditioning.official import OfficialConditioner
+from anydoor_lab.data.cache import KeptPairs
 from anydoor_lab.data.source import MAX_TRIES, PairSource, pair_of, reasons
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError, RunError
@@ -31,6 +32,7 @@ class PairStream:
         seed: the run's seed.
         still_share: share of the samples whose pair is shown as a still; the others stay as
             the source draws them.
+        kept: where drawn pairs are kept for other runs that draw the same ones.
 
     Raises:
         ValueError: `still_share` is no share.
@@ -41,6 +43,7 @@ class PairStream:
     seed: int = 0
     still_share: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter)
+    kept: KeptPairs | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.still_share <= 1:
@@ -63,17 +66,31 @@ class PairStream:
         Raises:
             RuntimeError: `MAX_TRIES` entries in a row were unusable.
         """
+        found = self.kept.get(index) if self.kept else None
+        pair, refused = self.drawn(index) if found is None else found
+        if self.kept and found is None:
+            self.kept.put(index, pair, refused)
+        self.rejected.update(refused)
+        return pair
+
+    def drawn(self, index: int) -> tuple[Pair, list[str]]:
+        """The same, drawn now, and the reasons for which entries were passed over.
+
+        Raises:
+            RuntimeError: `MAX_TRIES` entries in a row were unusable.
+        """
         cv2.setNumThreads(0)  # one thread per worker: the workers are the parallelism
-        refused: Counter[str] = Counter()
+        refused: list[str] = []
         for attempt in range(MAX_TRIES):
             rng = rng_for(self.seed, index, f"pair.{attempt}")
             try:
                 pair = pair_of(self.source, self._entry(index, attempt), rng)
-                return pair.as_still() if rng.random() < self.still_share else pair
+                still = rng.random() < self.still_share
+                return (pair.as_still() if still else pair), refused
             except UnusablePair as error:
-                self.rejected[error.reason] += 1
-                refused[error.reason] += 1
-        seen = f"{MAX_TRIES} entries in a row were unusable ({reasons(refused)})"
+                refused.append(error.reason)
+        self.rejected.update(refused)
+        seen = f"{MAX_TRIES} entries in a row were unusable ({reasons(Counter(refused))})"
         raise RunError(f"{seen}; check the pictures and masks")
 
     def _entry(self, index: int, attempt: int) -> int:

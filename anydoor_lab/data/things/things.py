@@ -117,7 +117,7 @@ class Things:
         groups, categories = (tuple(sorted(set(each))) for each in zip(*kinds, strict=True))
         return {"group": groups, "category": categories}
 
-    def thing(self, index: int) -> Thing:
+    def attributes(self, index: int) -> Thing:
         """Names and kind of entry `index`.
 
         Raises:
@@ -135,9 +135,9 @@ class Things:
         name = f"{drawn.colour} {drawn.shape} with the letter {drawn.letter}"
         return Thing(name, "drawn", "drawn", drawn.shape)
 
-    def thing_of(self, pair: Pair) -> Thing:
+    def attributes_of(self, pair: Pair) -> Thing:
         """Names and kind of what a pair of this source shows."""
-        return self.thing(int(pair.origin.rsplit("/", 1)[1]))
+        return self.attributes(int(pair.origin.rsplit("/", 1)[1]))
 
     def varied(self, variations: Mapping[str, float]) -> Things:
         """The same things with other relative frequencies of the variations.

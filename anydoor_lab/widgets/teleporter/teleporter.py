@@ -194,8 +194,10 @@ class Teleporter(ipywidgets.VBox):
             self.panel.chosen = 0
             self._choose(None)
             done = 1
-            edit = planned_edit(pair.scene_mask, shown.placement, settings["blend"])
-            self.panel.message = f"Note: {edit.warning}." if edit.warning else ""
+            edit = planned_edit(
+                pair.scene_mask, shown.placement, settings["blend"], pair.reference_mask
+            )
+            self.panel.message = " ".join(f"Note: {told}." for told in edit.warnings)
             self.panel.status = f"Done in {time.perf_counter() - began:.1f} s"
         except BAD_INPUT as error:  # torch's out-of-memory is a RuntimeError
             self.panel.message = f"Placing failed: {error}"

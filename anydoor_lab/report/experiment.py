@@ -1,0 +1,286 @@
+"""An experiment of the paper, from its sweep's folder: rows, table, figure, order of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from anydoor_lab.metrics.interval import UNBOUNDED, student_interval
+from anydoor_lab.metrics.ranks import rank_agreement
+from anydoor_lab.report.caption import Caption
+from anydoor_lab.report.figures import compare_runs, save
+from anydoor_lab.report.pictures import PICTURES, picture_grid
+from anydoor_lab.report.printed import read_paper
+from anydoor_lab.report.rows import long_rows, rows_frame, scores_of
+from anydoor_lab.report.scores import COLUMNS
+from anydoor_lab.report.tables import Column, Table
+from anydoor_lab.runs.folder import SCORES, read_facts, read_scores
+from anydoor_lab.runs.settings import read_config
+from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.files import write_whole
+from anydoor_lab.structures.names import conf_dir
+from anydoor_lab.structures.rng import rng_for
+
+ROWS = "rows.csv"
+SHOWN = ("clip", "dino", "attribute_accuracy", "attribute_accuracy_letter", "background_psnr",
+         "diversity")  # fmt: skip
+"""The metrics of an experiment's table, where its runs have them."""
+RANGES = {"clip": (-100.0, 100.0), "dino": (-100.0, 100.0), "attribute_accuracy": (0.0, 100.0),
+          "attribute_accuracy_letter": (0.0, 100.0), "diversity": (0.0, 200.0)}  # fmt: skip
+"""The least and the greatest value of each, at which an interval ends."""
+REPEATED = ("seed", "data")
+"""What is swept to repeat a variant, not to make another one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scored:
+    """A finished run of an experiment."""
+
+    folder: Path
+    variant: str
+    data: str
+    seed: int
+    config: str
+    scores: Mapping[str, Any]
+
+    @property
+    def row(self) -> Mapping[str, Any]:
+        """The scores of the trained model."""
+        row: Mapping[str, Any] = self.scores["rows"][self.scores["model_row"]]
+        return row
+
+    @property
+    def anchors(self) -> list[Mapping[str, Any]]:
+        """The rows that frame them."""
+        return [row for row in self.scores["rows"] if row.get("anchor")]
+
+
+def read_sweep(sweep: Path, experiment: str) -> list[Scored]:
+    """The finished runs of a sweep, in the order of the experiment's own choices.
+
+    Raises:
+        ValueError: there is none, or they were not scored alike.
+    """
+    folders = [path.parent for path in sorted(sweep.glob(f"*/{SCORES}"))]
+    if not folders:
+        raise InputError(f"{sweep} holds no finished run; give a sweep's folder")
+    asked = [dict(o.split("=", 1) for o in read_facts(f).get("overrides", [])) for f in folders]
+    choices = swept_choices(experiment)
+    differ = {key for one in asked for key in one if len({str(o.get(key)) for o in asked}) > 1}
+    keys = [*choices, *sorted(differ - set(choices) - {"experiment"})]
+    keys = [key for key in keys if key not in REPEATED]
+    runs = [_scored(f, o, keys) for f, o in zip(folders, asked, strict=True)]
+    for part in ("protocol", "scale"):
+        found = sorted({str(run.scores[part]) for run in runs})
+        if len(found) > 1:
+            raise InputError(f"the runs in {sweep} differ in {part}: {', '.join(found)}")
+    first = next((key for key in choices if key not in REPEATED), "")
+    order = [f"{first}={choice}" for choice in choices.get(first, [])]
+    return sorted(runs, key=lambda run: (run.data, _place(run.variant, order), run.seed))
+
+
+def swept_choices(experiment: str) -> dict[str, list[str]]:
+    """What conf/experiment/<id>.yaml sweeps over, in its order."""
+    path = conf_dir() / "experiment" / f"{experiment}.yaml"
+    if not path.is_file():
+        return {}
+    params = yaml.safe_load(path.read_text("utf-8"))["hydra"]["sweeper"]["params"]
+    return {key: [v.strip() for v in str(values).split(",")] for key, values in params.items()}
+
+
+def _scored(folder: Path, asked: Mapping[str, str], keys: Iterable[str]) -> Scored:
+    config, facts = read_config(folder), read_facts(folder)
+    variant = " ".join(f"{key}={asked[key]}" for key in keys if key in asked)
+    data = asked.get("data") or str(config["data"]["_target_"]).split(".")[-1].lower()
+    seed, known = int(config["seed"]), str(facts.get("config_hash", ""))
+    return Scored(folder, variant or folder.name, data, seed, known, read_scores(folder))
+
+
+def _place(variant: str, order: Sequence[str]) -> tuple[int, str]:
+    first = variant.split(" ")[0]
+    return (order.index(first) if first in order else len(order), variant)
+
+
+def rows_of_runs(runs: Sequence[Scored]) -> pd.DataFrame:
+    """Every number of every run, and once for each data set what frames them, in the long format
+    of `report.rows`."""
+    rows: list[dict[str, Any]] = []
+    for run in runs:
+        rows += _long(run, run.variant, run.row, run.seed)
+    for run in {run.data: run for run in reversed(runs)}.values():
+        for row in run.anchors:
+            rows += _long(run, str(row["run"]), row, None)
+    return rows_frame(rows)
+
+
+def _long(
+    run: Scored, variant: str, row: Mapping[str, Any], seed: int | None
+) -> list[dict[str, Any]]:
+    known = {"data": run.data, "commit": str(run.scores["commit"]), "config": run.config}
+    return long_rows(variant, scores_of(run.scores, row), seed=seed, **known)
+
+
+def mean_row(runs: Sequence[Scored]) -> dict[str, Any]:
+    """One variant's means over its seeds, with Student's interval over the seeds; of a single
+    seed its own interval, over the pairs."""
+    row: dict[str, Any] = {"variant": runs[0].variant, "seeds": str(len(runs))}
+    for metric in SHOWN:
+        values = [run.row[metric] for run in runs if run.row.get(metric) is not None]
+        if len(values) == 1:
+            row |= {key: runs[0].row.get(key) for key in (metric, *_ends(metric))}
+        elif values:
+            found = student_interval(np.array(values), RANGES.get(metric, UNBOUNDED))
+            row |= dict(zip((metric, *_ends(metric)), (found.mean, found.low, found.high),
+                            strict=True))  # fmt: skip
+    return row
+
+
+def _ends(metric: str) -> tuple[str, str]:
+    return f"{metric}_low", f"{metric}_high"
+
+
+def agreement_rows(runs: Sequence[Scored], paper: pd.DataFrame) -> list[dict[str, Any]]:
+    """Kendall's tau with the printed numbers, for each data set and metric that both have."""
+    rows = []
+    for data in sorted({run.data for run in runs}):
+        for metric, printed in paper.groupby("metric", sort=False):
+            known = dict(zip(printed["variant"], printed["value"], strict=True))
+            chosen = [run for run in runs if run.data == data and run.variant in known]
+            singles = _singles(chosen, str(metric))
+            if len(singles) < 2:
+                continue
+            values = [known[variant] for variant in singles]
+            rng = rng_for(0, 0, f"rank agreement {data} {metric}")
+            found = rank_agreement(values, list(singles.values()), rng)
+            tau = {"tau": found.mean, "low": found.low, "high": found.high}
+            rows.append({"data": data, "metric": metric, **tau, "variants": found.n})
+    return rows
+
+
+def _singles(runs: Sequence[Scored], metric: str) -> dict[str, np.ndarray]:
+    """(S, P) single scores of each variant; of a metric that some pairs lack, its mean alone."""
+    singles: dict[str, list[Any]] = {}
+    whole = all(f"{metric}_each" in run.row for run in runs)
+    for run in runs:
+        if run.row.get(metric) is not None:
+            each = run.row[f"{metric}_each"] if whole else [run.row[metric]]
+            singles.setdefault(run.variant, []).append(each)
+    return {variant: np.array(values, np.float64) for variant, values in singles.items()}
+
+
+def table_rows(runs: Sequence[Scored], paper: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row a variant: the paper's name and numbers, where it prints some, beside ours."""
+    by_variant: dict[str, list[Scored]] = {}
+    for run in runs:
+        by_variant.setdefault(run.variant, []).append(run)
+    called = dict(zip(paper["variant"], paper["printed"], strict=True))
+    printed = paper.pivot_table(index="variant", columns="metric", values="value", sort=False)
+    rows = []
+    for variant, of_one in by_variant.items():
+        beside = printed.loc[variant].to_dict() if variant in printed.index else {}
+        theirs = {f"paper_{metric}": value for metric, value in beside.items()}
+        rows.append({**mean_row(of_one), "paper": called.get(variant, ""), **theirs})
+    return rows
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], caption: Caption) -> Table:
+    """The table of `table_rows`, and of rows with nothing but a `note`."""
+    columns = [Column("variant"), Column("paper", "in the paper"), Column("seeds")]
+    for column in (column for column in COLUMNS if column.key in SHOWN):
+        columns += [Column(f"paper_{column.key}", f"{column.label}, paper's"), column]
+    columns.append(Column("note"))
+    shown = [c for c in columns if any(row.get(c.key) not in (None, "") for row in rows)]
+    return Table(rows, shown, caption)
+
+
+def caption_of_runs(runs: Sequence[Scored], title: str) -> Caption:
+    """What the numbers of several runs on one data set depend on."""
+    scores = runs[0].scores
+    seeds = sorted({run.seed for run in runs})
+    commits = sorted({str(run.scores["commit"]) for run in runs})
+    over = "the seeds" if len(seeds) > 1 else "the pairs of one seed"
+    note = f"data {runs[0].data}; intervals over {over}"
+    note += f"; {scores['note']}" if scores.get("note") else ""
+    note += "; runs of several commits" if len(commits) > 1 else ""
+    return Caption(title, scores["scale"], scores["protocol"], seeds, commits[0], scores["n"], note)
+
+
+def write_experiment(sweep: Path, experiment: str) -> None:
+    """Write into a sweep's folder what its experiment comes to; see `write_results`.
+
+    Raises:
+        ValueError: there is no finished run, or they were not scored alike.
+    """
+    write_results(read_sweep(sweep, experiment), sweep, experiment)
+
+
+def write_results(
+    runs: Sequence[Scored], folder: Path, experiment: str, absent: Mapping[str, str] | None = None
+) -> None:
+    """Write what the runs of an experiment come to, print it, and say where it is.
+
+    `rows.csv`; for each data set `table_<data>.md`, `.tex`, `figure_<data>.png`, `.pdf` and
+    `pictures_<data>.png`, `.pdf`; where the paper prints numbers `agreement.csv`, the order of
+    ours against theirs.
+
+    Args:
+        runs: what was scored.
+        folder: where to.
+        experiment: its id.
+        absent: variants that were not run, and why.
+    """
+    paper = read_paper(experiment)
+    print(f"rows     {write_whole(folder / ROWS, _csv(rows_of_runs(runs)))}")
+    for data in sorted({run.data for run in runs}):
+        chosen = [run for run in runs if run.data == data]
+        title = f"{experiment} on {data}"
+        write_of_data(chosen, table_rows(chosen, paper), folder, title, absent or {})
+    agreed = agreement_rows(runs, paper)
+    if agreed:
+        write_whole(folder / "agreement.csv", _csv(pd.DataFrame(agreed)))
+    for row in agreed:
+        print(
+            f"order    {row['metric']} on {row['data']}: Kendall's tau {row['tau']:.2f} "
+            f"[{row['low']:.2f}, {row['high']:.2f}] with the paper's, {row['variants']} variants"
+        )
+
+
+def write_of_data(
+    runs: Sequence[Scored],
+    rows: Sequence[Mapping[str, Any]],
+    folder: Path,
+    title: str,
+    absent: Mapping[str, str],
+) -> None:
+    """The table, the figure and the pictures of the runs on one data set."""
+    data, caption = runs[0].data, caption_of_runs(runs, title)
+    lacking = [{"variant": name, "note": f"not run: {why}"} for name, why in absent.items()]
+    table = table_of([*rows, *lacking], caption)
+    for ending, text in (("md", table.markdown()), ("tex", table.latex())):
+        write_whole(folder / f"table_{data}.{ending}", text)
+    scores = {c.key: c.header for c in COLUMNS if c.key in ("clip", "dino", "diversity")}
+    anchors = {row["run"]: row for row in runs[0].anchors}
+    named = [{**row, "run": row["variant"]} for row in rows]
+    figures = {"figure": compare_runs(named, caption, anchors, scores)}
+    places: dict[str, Path | str] = {}
+    for run in runs:  # of several seeds the first
+        if (run.folder / PICTURES).is_dir():
+            places.setdefault(run.variant, run.folder)
+    if places:
+        places |= {row["variant"]: row["note"] for row in lacking}
+        figures["pictures"] = picture_grid(places, replace(caption, title=f"{title}: results"))
+    print(f"\n{table.terminal()}\ntable    {folder / f'table_{data}.md'}")
+    for name, figure in figures.items():
+        for ending in ("pdf", "png"):
+            written = save(figure, folder / f"{name}_{data}.{ending}")
+        print(f"{name:8s} {written}")
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return str(table.to_csv(index=False, lineterminator="\n"))

@@ -1,0 +1,15 @@
+"""Figure 8: pictures of Table 3's runs. See README.md beside this file.
+
+python experiments/fig8_id_extractors/run.py [--fast] [--device cuda] [--data world] [--seeds 0]
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from anydoor_lab import run_experiment, sweep_results
+
+SWEEP = "table3_id_extractors"
+
+if __name__ == "__main__":
+    run_experiment(__file__, partial(sweep_results, sweep=SWEEP, kept=("pictures_*",)))

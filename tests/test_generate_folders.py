@@ -1,0 +1,129 @@
+"""Folders of objects and scenes: each in each, once, by any method, and nothing made twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anydoor_lab.evaluation.folders import read_request, requests_of
+from anydoor_lab.structures.images import read_facts, read_image
+from inside import Ended, run
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Three objects, one of them a photo with a mask and one without either, and two scenes."""
+    rng = np.random.default_rng(0)
+    for folder in ("objects", "scenes"):
+        (tmp_path / folder).mkdir()
+    alpha = np.zeros((40, 40, 4), np.uint8)
+    alpha[10:30, 8:32] = (200, 30, 40, 255)
+    Image.fromarray(alpha).save(tmp_path / "objects" / "cup.png")
+    photo = rng.integers(0, 255, (40, 50, 3), np.uint8)
+    Image.fromarray(photo).save(tmp_path / "objects" / "bear.jpg")
+    Image.fromarray(255 * (alpha[..., 3] > 0).astype(np.uint8)).resize((50, 40)).save(
+        tmp_path / "objects" / "bear_mask.png"
+    )
+    Image.fromarray(photo).save(tmp_path / "objects" / "unmarked.jpg")
+    (tmp_path / "objects" / "notes.txt").write_text("not a picture")
+    for number, name in enumerate(("street", "desk")):
+        scene = np.full((90, 120 + number, 3), 60 + 80 * number, np.uint8)
+        Image.fromarray(scene).save(tmp_path / "scenes" / f"{name}.png")
+    return tmp_path
+
+
+def generate(place: Path, *given: str, out: str = "done") -> Ended:
+    folders = ["references=objects", "scenes=scenes", f"out={out}", "device=cpu"]
+    return run("generate", *folders, *given, cwd=place)
+
+
+def test_every_object_is_placed_in_every_scene_and_strangers_are_counted(place: Path) -> None:
+    ended = generate(place, "method=copy_paste", "box=[20,30,60,90]")
+    assert ended.code == 0, ended.err
+    made = sorted(path.stem for path in (place / "done").glob("*__*.png"))
+    assert made == ["bear__desk", "bear__street", "cup__desk", "cup__street"]
+    assert "passed over 1: no picture" in ended.out and "sheet.png" in ended.out
+    assert "passed over 1: without alpha and without a mask" in ended.out
+    image = read_image(place / "done" / "cup__street.png")
+    changed = (image != 60).any(axis=2)
+    assert changed.any() and not changed[:20].any() and not changed[:, :30].any()
+
+
+def test_the_same_command_makes_only_what_is_missing(place: Path) -> None:
+    generate(place, "method=poisson", "box=centre")
+    lost, kept = (place / "done" / f"{name}__street.png" for name in ("cup", "bear"))
+    before, stamp = lost.read_bytes(), kept.stat().st_mtime_ns
+    lost.unlink()
+    ended = generate(place, "method=poisson", "box=centre")
+    assert "asked    4 pictures, 3 are there already" in ended.out
+    assert lost.read_bytes() == before and kept.stat().st_mtime_ns == stamp
+    assert read_facts(lost)["recipe"]["box"] == "centre"
+
+
+def test_pictures_made_otherwise_are_refused_and_stay(place: Path) -> None:
+    generate(place, "method=copy_paste", "box=centre")
+    stamp = (place / "done" / "cup__desk.png").stat().st_mtime_ns
+    generate(place, "method=copy_paste", "box=centre", "seed=1").refused("was made otherwise")
+    assert (place / "done" / "cup__desk.png").stat().st_mtime_ns == stamp
+
+
+def test_the_embedded_network_places_as_it_does_for_one_picture(place: Path) -> None:
+    quick = ["num_inference_steps=2", "box=[20,30,60,90]"]
+    assert generate(place, *quick).code == 0
+    single = ["reference=objects/cup.png", "scene=scenes/street.png", "out=one.png", "device=cpu"]
+    assert run("generate", *single, *quick, cwd=place).code == 0
+    one = read_image(place / "one.png")
+    assert np.array_equal(one, read_image(place / "done" / "cup__street.png"))
+
+
+def test_a_manifest_says_what_goes_where(place: Path) -> None:
+    rows = "reference,scene,y1,x1,y2,x2\ncup.png,desk.png,10,20,40,60\n"
+    (place / "boxes.csv").write_text(rows)
+    (one,), _ = requests_of(place / "objects", place / "scenes", place / "boxes.csv")
+    pair, _ = read_request(one)
+    assert one.name == "cup__desk__10_20_40_60"
+    ys, xs = np.nonzero(pair.scene_mask)
+    assert (ys.min(), xs.min(), ys.max() + 1, xs.max() + 1) == (10, 20, 40, 60)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ("reference,scene,y1,x1,y2,x2\ncup.png,desk.png,10,20,95,60\n", ["line 2", "not inside"]),
+        ("reference,scene,y1,x1,y2,x2\ncup.png,desk.png,40,20,10,60\n", ["line 2", "no area"]),
+        ("reference,scene,y1,x1,y2,x2\nmug.png,desk.png,1,2,5,6\n", ["no reference mug.png"]),
+        ("reference,scene,y1,x1,y2\ncup.png,desk.png,1,2,5\n", ["no column x2"]),
+        ("reference,scene,y1,x1,y2,x2\n", ["no row"]),
+        ("\n", ["cannot be read as CSV"]),
+    ],
+)
+def test_a_manifest_with_a_flaw_is_one_sentence(
+    place: Path, manifest: str, words: Sequence[str]
+) -> None:
+    (place / "boxes.csv").write_text(manifest)
+    generate(place, "boxes=boxes.csv", "method=copy_paste").refused(*words)
+    assert not (place / "done").exists()
+
+
+def test_a_scene_without_a_place_and_empty_folders_are_one_sentence(place: Path) -> None:
+    generate(place, "method=copy_paste").refused("has no place", "box=centre")
+    generate(place, "method=copy_paste", "box=[1,2,3]").refused("expected [y1, x1, y2, x2]")
+    (place / "empty").mkdir()
+    generate(place, "references=empty", "box=centre").refused("empty has no objects")
+    run("generate", "references=objects", cwd=place).refused("scenes is not given")
+    run("generate", "scene=scenes/desk.png", cwd=place).refused("reference is not given")
+
+
+def test_masks_beside_the_scenes_are_the_places(place: Path) -> None:
+    for name, width in (("street", 120), ("desk", 121)):
+        mask = np.zeros((90, width), np.uint8)
+        mask[5:35, 7:47] = 255
+        Image.fromarray(mask).save(place / "scenes" / f"{name}_mask.png")
+    requests, _ = requests_of(place / "objects", place / "scenes")
+    assert len(requests) == 4
+    pair, _ = read_request(requests[0])
+    assert pair.scene_mask.sum() == 30 * 40
