@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 # Every public name and where it lives. Configs, saved pipelines and runs know these names only, so
 # that what stands behind them may move; tests/test_public_names.py freezes the list.
 HOMES = {
+    "AblationBoard": "widgets.board.ablation:AblationBoard",
     "AfterSweep": "compare:AfterSweep",
     "AnyDoorMethod": "methods.anydoor:AnyDoorMethod",
     "AnyDoorPipeline": "pipeline.anydoor:AnyDoorPipeline",
@@ -30,8 +31,8 @@ HOMES = {
     "EffnetExtractor": "models.idx.effnet:EffnetExtractor",
     "FeatureAutoencoding": "pretraining.things:FeatureAutoencoding",
     "Folder": "data.readers.folder:Folder",
-    "IndexedPairs": "data.pairs:IndexedPairs",
     "HarmonisedPaste": "methods.copy_paste:HarmonisedPaste",
+    "IndexedPairs": "data.pairs:IndexedPairs",
     "InstanceContrast": "pretraining.contrast:InstanceContrast",
     "JointPlacing": "pretraining.joint:JointPlacing",
     "JointSamples": "pretraining.joint:JointSamples",
@@ -45,6 +46,7 @@ HOMES = {
     "Placement": "conditioning.placement:Placement",
     "Poisson": "methods.copy_paste:Poisson",
     "Score": "metrics.score:Score",
+    "Rater": "widgets.rater.rater:Rater",
     "SilentTracker": "runs.tracking:SilentTracker",
     "TextToImage": "pretraining.text_to_image:TextToImage",
     "ThingCrops": "pretraining.things:ThingCrops",

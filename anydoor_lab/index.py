@@ -45,8 +45,9 @@ def release_of(cfg: DictConfig) -> tuple[str, Path, Release, Path]:
     if "release" not in data:
         raise InputError("this data needs no index; train and do=look read it as it is")
     root = Path(data["root"])
-    folder = data.get("index") or index_folder(data["name"], root)
-    return data["name"], root, Release(**data["release"]), Path(folder)
+    release = Release(**data["release"])
+    folder = data.get("index") or index_folder(data["name"], root, release.splits)
+    return data["name"], root, release, Path(folder)
 
 
 def build(cfg: DictConfig) -> None:
@@ -55,12 +56,14 @@ def build(cfg: DictConfig) -> None:
 
     from anydoor_lab.data.index.check import summary
     from anydoor_lab.data.index.layouts import specs_of
+    from anydoor_lab.data.index.merge import drop_others, write_index
     from anydoor_lab.data.index.runners import runner_of
-    from anydoor_lab.data.index.store import Index, drop_others, write_index
+    from anydoor_lab.data.index.store import Index
 
     name, root, release, folder = release_of(cfg)
     run = runner_of(cfg.index.runner)
-    specs = list(specs_of(name, root, release, folder))
+    found = specs_of(name, root, release, folder)
+    specs = list(tqdm(found, desc=f"listing {name}", unit="part", leave=False))
     ready = run(specs, workers=cfg.index.workers, cluster=plain(cfg.index)["cluster"])
     paths = list(tqdm(ready, total=len(specs), desc=f"indexing {name}", unit="part"))
     drop_others(folder, paths)

@@ -10,12 +10,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from anydoor_lab.demo import command, free_port
+from anydoor_lab.demo import command, environment, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -44,9 +44,15 @@ def notebook(path: Path, *cells: str) -> Path:
 
 
 @contextmanager
-def server(command: list[str], port: int, folder: Path, ready: str) -> Iterator[str]:
+def server(
+    command: list[str],
+    port: int,
+    folder: Path,
+    ready: str,
+    given: Mapping[str, str] = os.environ,
+) -> Iterator[str]:
     """A server with fresh Jupyter folders; its address, once `ready` answers."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"}
+    environment = {**given, "PYTHONPATH": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"}
     for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
         environment[name] = str(folder / name.lower())
     with (folder / "server.log").open("w") as log:
@@ -63,18 +69,21 @@ def server(command: list[str], port: int, folder: Path, ready: str) -> Iterator[
             running.kill()
 
 
-def voila(path: Path) -> Any:
-    """The demo's Voila on another notebook."""
-    port = free_port()
-    started = command(port, browser=False, notebook=path)
-    return server(started, port, path.parent, "/voila/static/voila.js")
+@contextmanager
+def voila(path: Path) -> Iterator[str]:
+    """The demo's Voila on another notebook; its address with the token."""
+    port, folder, token = free_port(), path.parent, "of-the-test"
+    given = environment(token, folder / "anydoor_results")
+    started = command(port, notebook=path)
+    with server(started, port, folder, "/voila/static/voila.js", given) as address:
+        yield f"{address}/?token={token}"
 
 
-def lab(folder: Path) -> Any:
-    """JupyterLab on a folder, without a token and without its news."""
+def lab(folder: Path, again: bool = False) -> Any:
+    """JupyterLab on a folder, without a token and without its news; perhaps not the first one."""
     settings = folder / "jupyter_config_dir" / "lab" / "user-settings" / "@jupyterlab"
     news = settings / "apputils-extension" / "notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
+    news.parent.mkdir(parents=True, exist_ok=again)
     news.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
     port = free_port()
     flags = ["--no-browser", "--ip=127.0.0.1", "--IdentityProvider.token=", "--allow-root"]

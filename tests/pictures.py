@@ -29,15 +29,17 @@ FIGURES = {
 def teleporter(folder: Path) -> bytes:
     """The demo's Teleporter after one press, as a PNG file."""
     shutil.copy(NOTEBOOK, folder / "demo.ipynb")
-    with voila(folder / "demo.ipynb") as address, page(1000, 1400) as shown:
+    with voila(folder / "demo.ipynb") as address, page(1280, 900) as shown:
         shown.goto(address, timeout=90_000)
         shown.locator(".ad-painter[data-ready]").nth(1).wait_for(timeout=90_000)
         shown.get_by_role("button", name="Generate", exact=True).click()
         shown.locator(".ad-panel[data-finished='1']").wait_for(timeout=60_000)
-        shown.get_by_label("Before and after").fill("20")
+        shown.get_by_role("slider", name="Scene and result").focus()
+        for _ in range(4):
+            shown.keyboard.press("ArrowRight")
         shown.mouse.move(0, 0)
         shown.wait_for_timeout(500)
-        return bytes(shown.locator(".widget-vbox:has(.ad-panel)").last.screenshot())
+        return bytes(shown.locator(".ad-teleporter").screenshot())
 
 
 def figure(name: str, words: str, folder: Path) -> bytes:

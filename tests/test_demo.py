@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -53,12 +54,52 @@ def test_without_voila_it_says_which_extra_to_install(
 @pytest.mark.skipif(not Path("/proc/net/tcp").is_file(), reason="needs the kernel's list of ports")
 def test_only_this_machine_is_served_and_nothing_is_loaded_from_others(tmp_path: Path) -> None:
     path, port = browser.notebook(tmp_path / "empty.ipynb", "1 + 1"), demo.free_port()
-    started = demo.command(port, browser=False, notebook=path)
-    with browser.server(started, port, tmp_path, "/voila/static/voila.js") as address:
+    started, given = demo.command(port, notebook=path), demo.environment("of-the-test", tmp_path)
+    ready = "/voila/static/voila.js"
+    with browser.server(started, port, tmp_path, ready, given) as address:
         assert listening(port) == {HERE}
-        with urllib.request.urlopen(address, timeout=60) as answer:
+        with urllib.request.urlopen(f"{address}/?token=of-the-test", timeout=60) as answer:
             allowed = answer.headers["Content-Security-Policy"]
         assert "default-src 'self'" in allowed and "http" not in allowed
+
+
+def test_the_demo_listens_when_it_says_so_and_asks_for_its_token(tmp_path: Path) -> None:
+    """From the call to its end: nothing but its own two lines in the terminal, nothing left."""
+    call = [sys.executable, "-m", "anydoor_lab.demo", "--no-browser"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTER_RUNTIME_DIR": str(tmp_path)}
+    started = subprocess.Popen(
+        call, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    try:
+        assert started.stdout is not None
+        first, second = started.stdout.readline(), started.stdout.readline()
+        address = first.split()[1]
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/\?token=[\w-]{16,}", address), first
+        assert second.split() == ["saves", str(tmp_path / "anydoor_results")]
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            page = answer.read().decode()
+        assert "<title>AnyDoor: put an object into a scene</title>" in page
+        assert "loading the tiny networks" in page
+        bare = address.split("?")[0]
+        with urllib.request.urlopen(bare, timeout=60) as answer:
+            assert "/login" in answer.url
+            assert "vnd.jupyter.widget" not in answer.read().decode()
+    finally:
+        started.terminate()
+        output, errors = started.communicate(timeout=30)
+    assert (output, errors, started.returncode) == ("", "", 0)
+    assert not demo.listens(int(address.split(":")[2].split("/")[0]))
+
+
+def test_a_taken_port_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SystemExit) as ended:
+            demo.main([f"--port={taken.getsockname()[1]}", "--no-browser"])
+    assert ended.value.code == 2
+    assert "is taken; choose another one" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").is_file(), reason="needs the kernel's list of ports")

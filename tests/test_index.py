@@ -19,15 +19,16 @@ import pytest
 
 import inside
 from anydoor_lab.config.compose import compose_config, plain
-from anydoor_lab.data.index import build, runners
+from anydoor_lab.data.index import build, merge, runners
 from anydoor_lab.data.index.build import index_part
 from anydoor_lab.data.index.layouts import Release, specs_of
+from anydoor_lab.data.index.merge import EXAMPLES, drop_others, write_index
 from anydoor_lab.data.index.schema import COLUMNS
-from anydoor_lab.data.index.store import Index, drop_others, write_index
+from anydoor_lab.data.index.store import Index
 from anydoor_lab.data.index.views import Spec
 from anydoor_lab.structures.errors import FileError, InputError
 from anydoor_lab.structures.images import read_header
-from released import stills, videos
+from released import stills, videos, views
 
 
 def specs(name: str, root: Path, folder: Path) -> list[Spec]:
@@ -90,7 +91,7 @@ def test_the_command_says_in_one_sentence_what_is_wrong(mose: Path, tmp_path: Pa
     here = ("data=mose", f"data.root={mose}", f"data.index={tmp_path / 'index'}")
     inside.run("index", *here, "index.runner=tractor", cwd=tmp_path).refused("index.runner")
     inside.run("index", *here, "do=look", cwd=tmp_path).refused(
-        "holds no index", f"python -m anydoor_lab.index data=mose data.root={mose}"
+        "holds no index yet; make it: ", f"python -m anydoor_lab.index data=mose data.root={mose}"
     )
 
 
@@ -238,13 +239,10 @@ def test_reasons_of_design_are_counted_but_not_named_as_broken(tmp_path: Path) -
 def test_an_index_of_another_version_is_refused(
     mose: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from anydoor_lab.data.index import store
-
-    monkeypatch.setattr(store, "VERSION", 0)
-    indexed("mose", mose, tmp_path)
-    monkeypatch.undo()
+    monkeypatch.setattr(merge, "VERSION", 0)
     with pytest.raises(InputError, match="older version; make the index again"):
-        Index(tmp_path)
+        indexed("mose", mose, tmp_path)
+    monkeypatch.undo()
     assert len(indexed("mose", mose, tmp_path)) == 36
 
 
@@ -318,3 +316,30 @@ def test_a_runner_that_is_not_installed_names_its_extra(
         monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(InputError, match=rf"pip install 'anydoor-lab\[{extra}\]'"):
             list(runners.runner_of(name)(own, workers=2, cluster=None))
+
+
+def test_a_change_of_the_layout_or_the_splits_is_another_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    views.viton_hd(tmp_path / "set")
+    given = (f"data.root={tmp_path / 'set'}", "index.workers=0")
+    for name in ("viton_hd", "viton_hd_test"):
+        assert "12 usable" in inside.run("index", f"data={name}", *given, cwd=tmp_path).out
+    upper = "data.release.layouts.0.worn=[5]"
+    ended = inside.run("index", "data=viton_hd", *given, upper, cwd=tmp_path)
+    assert "10 usable views; refused 2 nothing worn above" in ended.out
+    kept = inside.run("index", "data=viton_hd_test", *given, "do=check", cwd=tmp_path)
+    assert "viton_hd_test test: 6 groups, 6 objects, 12 usable views" in kept.out
+
+
+def test_all_refused_views_are_counted_and_some_of_them_named(tmp_path: Path) -> None:
+    stills.sam(tmp_path)
+    for path in tmp_path.rglob("*.json"):
+        table = json.loads(path.read_text())
+        tiny = {**table["annotations"][0], "area": 49_999, "id": 7}
+        table["annotations"] += [tiny] * 10
+        path.write_text(json.dumps(table))
+    index = indexed("sam", tmp_path, tmp_path / "index")
+    assert (index.usable, index.rejected) == (16, {"smaller than min_area": 80})
+    assert len(index.refused) == EXAMPLES

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker
+from anydoor_lab.widgets import LiveRun, ObjectCutter, Rater, RegionPicker
+from anydoor_lab.widgets.board.cells import Cells
 from anydoor_lab.widgets.bundle import bundled
 from anydoor_lab.widgets.teleporter.panel import Panel
 from architecture import FILE_MAX, FUNCTION_MAX, LINE_MAX
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WIDGETS = ROOT / "anydoor_lab" / "widgets"
 TESTS = sorted((ROOT / "tests" / "js").glob("*.test.mjs"))
 SCRIPTS = [*sorted(WIDGETS.rglob("*.js")), *sorted(WIDGETS.rglob("*.css")), *TESTS]
-SHIPPING = (LiveRun, ObjectCutter, Panel, RegionPicker)
+SHIPPING = (Cells, LiveRun, ObjectCutter, Panel, Rater, RegionPicker)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,7 @@ def test_each_widget_ships_its_own_files_and_what_they_import_only(widget: type[
     assert ("polyline" in script and "samples seen" in script) == (widget is LiveRun)
     assert (".ad-plots" in style) == (widget is LiveRun)
     assert ("Proposals" in script, ".ad-gallery" in style) == (widget is Panel,) * 2
+    assert (".ad-board" in style, ".ad-scale" in style) == (widget is Cells, widget is Rater)
     assert (script.count("function element("), style.count(".ad { ")) == (1, 1)
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from anydoor_lab.conditioning.conditioner import Conditioner
+from anydoor_lab.data.index.merge import write_index
 from anydoor_lab.data.index.schema import table_of
-from anydoor_lab.data.index.store import write_index
 from anydoor_lab.data.limits import Limits
 from anydoor_lab.data.pairs import IndexedPairs
 from anydoor_lab.structures.checks import UnusablePair

@@ -26,6 +26,8 @@ from anydoor_lab.structures.names import (
 from anydoor_lab.structures.rng import rng_for
 
 FROZEN = [
+    "AblationBoard",
+    "Rater",
     "Poisson",
     "HarmonisedPaste",
     "Things",

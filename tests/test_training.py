@@ -241,6 +241,7 @@ def test_skipped_steps_are_counted_over_a_resume(tmp_path: Path) -> None:
     state = state_of(Line(broken=(1, 5)))
     steps = fit(state, Points(), SHORT, tmp_path)
     assert [next(steps).skipped for _ in range(3)] == [True, True, False]
+    state.writing.finish()
     resumed = state_of(Line(broken=(13,)))
     resumed.restore(load_checkpoint(tmp_path / "step_00000002"))
     list(fit(resumed, Points(), SHORT))

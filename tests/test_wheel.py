@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA_ENDINGS = {".yaml", ".json", ".safetensors", ".js", ".css", ".npz", ".png", ".jpg", ".ipynb",
-                ".html"}  # fmt: skip
+                ".html", ".j2"}  # fmt: skip
 
 
 def call(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

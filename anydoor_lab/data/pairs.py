@@ -75,7 +75,9 @@ class IndexedPairs:
                 raise InputError(f"{setting} is {value}; expected a share in [0, 1)")
         self.name, self.root, self.release = name, Path(root), release
         self.variation, self.quality, self.needed_px = variation, quality, needed_px
-        self.index = _opened(name, self.root, index)
+        splits = (release or {}).get("splits", ())
+        folder = Path(index) if index else index_folder(name, self.root, splits)
+        self.index = _opened(name, self.root, folder)
         references, scenes, rejected = Limits(**limits or {}).judged(self.index)
         self._references, self._scenes = references, scenes
         self._frames = self.index.numbers("frame")
@@ -222,12 +224,9 @@ def _starts(index: Index, variation: Variation) -> np.ndarray:
     return np.append(np.flatnonzero(changed), rows)
 
 
-def _opened(name: str, root: Path, folder: str | Path | None) -> Index:
-    place = index_folder(name, root) if folder is None else Path(folder)
+def _opened(name: str, root: Path, folder: Path) -> Index:
     try:
-        return Index(place)
+        return Index(folder)
     except InputError as error:
-        given = "" if folder is None else f" data.index={folder}"
-        raise InputError(
-            f"{error}: python -m anydoor_lab.index data={name} data.root={root}{given}"
-        ) from error
+        call = f"python -m anydoor_lab.index data={name} data.root={root}"
+        raise InputError(f"{error}: {call} (with the same data. settings)") from error

@@ -104,6 +104,8 @@ def statistics(sources: Mapping[str, IndexedPairs], caption: Caption, seed: int 
             distance = np.abs(frames[drawn[:, 0]] - frames[rows]) / total
             apart.hist(distance, bins=np.linspace(0, 1, 31), weights=weights, **how)
         counted[f"{source.variation}, {source.quality} quality"] += len(source)
+    if all(source.variation == "still" for source in sources.values()):
+        apart.text(0.5, 0.5, "stills: one frame", ha="center", va="center", fontsize=9)
     area.set(xlabel="object's area / picture's", ylabel="share of the pairs")
     shape.set(xlabel="object's width / height")
     apart.set(xlabel="distance of the two frames / frames", xlim=(0, 1))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +19,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from anydoor_lab.runs.records import append_record, keep_records, read_records
-from anydoor_lab.structures.files import write_whole
+from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.files import read_small, unsealed, write_whole
 from anydoor_lab.structures.images import write_image
 
 METRICS, WANDB_ID = "metrics.jsonl", "wandb_id.txt"
@@ -242,6 +246,36 @@ def known_id(folder: Path) -> str | None:
     if re.fullmatch(r"[\w-]+", written) and (not named or written in named):
         return written
     return named[-1] if named else None
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary in one of W&B's own run folders (`wandb/offline-run-...`, `wandb/run-...`),
+    without what W&B adds itself; empty where there is none.
+
+    Raises:
+        InputError: it is damaged, or this version of W&B cannot read it.
+    """
+    path = folder / "files" / "wandb-summary.json"
+    if path.is_file():
+        found = unsealed(read_small(path), path)
+    elif any(folder.glob("*.wandb")):  # an offline run keeps records only
+        records = [r.get("summary", {}).get("update", {}) for r in _inspected(folder)]
+        found = {key: value for update in records for key, value in update.items()}
+    else:
+        return {}
+    return {key: value for key, value in found.items() if not key.startswith("_")}
+
+
+def _inspected(folder: Path) -> list[dict[str, Any]]:
+    """The records of an offline run, by W&B's own reader."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        return [json.loads(line) for line in told.stdout.splitlines()]
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise InputError(
+            f"{folder} cannot be read by this version of W&B ({error}); give the run's own folder"
+        ) from error
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -50,6 +50,7 @@ def opened(path: str | Path | BinaryIO) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise TooLargeError(f"{path} is too large ({error}); shrink it first") from error
     except (UnidentifiedImageError, *DAMAGES) as error:
+        _check_no_heic(path)
         raise InputError(f"{path} is not a picture this can read ({error})") from error
     try:
         check_size(picture)
@@ -71,6 +72,15 @@ def _check_regular(path: Path) -> None:
     elif path.exists():
         seen = "is a pipe or a device, no file"
     raise FileNotFoundError(f"{path} {seen}; give a picture's path")
+
+
+def _check_no_heic(path: str | Path | BinaryIO) -> None:
+    """Raise ValueError for what phones call HEIC: the sentence says what to do."""
+    if isinstance(path, str | Path):
+        with Path(path).open("rb") as file:
+            start = file.read(12)
+        if start[4:8] == b"ftyp" and start[8:11] in (b"hei", b"hev", b"mif", b"msf"):
+            raise InputError(f"{path} is a HEIC picture, which this cannot read; save it as JPEG")
 
 
 def header_of(picture: Image.Image) -> Header:

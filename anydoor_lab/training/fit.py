@@ -28,6 +28,7 @@ from anydoor_lab.training.meter import Meter
 from anydoor_lab.training.optimizer import optimizer_class
 from anydoor_lab.training.precision import Masters
 from anydoor_lab.training.stop import pass_over_signals
+from anydoor_lab.training.writing import Writing, copied
 
 MAX_SKIPPED_STEPS = 10
 """A run stops after this many steps in a row whose gradient is not finite."""
@@ -65,6 +66,7 @@ class TrainingState:
     rejected: Counter[str] = field(default_factory=Counter)
     skipped: tuple[int, int] = (0, 0)
     masters: Masters | None = None
+    writing: Writing = field(default_factory=Writing)
 
     @property
     def live(self) -> dict[str, torch.Tensor]:
@@ -97,8 +99,26 @@ class TrainingState:
 
     def save(self, folder: Path, facts: dict[str, Any], keep: int) -> Path | None:
         """Publish a checkpoint (main process only) and return its path."""
+        self.writing.finish()
         if not self.accelerator.is_main_process:
             return None
+        tensors, facts = self._kept(facts)
+        return save_checkpoint(folder, self.step, tensors, facts, keep)
+
+    def save_beside(self, folder: Path, facts: dict[str, Any], keep: int) -> None:
+        """The same in the background, of the state as it is now.
+
+        Raises:
+            Exception: the checkpoint before could not be written.
+        """
+        if not self.accelerator.is_main_process:
+            return
+        tensors, facts = self._kept(facts)
+        taken, step = copied(tensors), self.step
+        self.writing.begin(lambda: save_checkpoint(folder, step, taken, facts, keep))
+
+    def _kept(self, facts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a checkpoint holds: tensors by group and name, and facts."""
         optimizer = self.optimizer.state_dict()["state"]
         flat = {  # bitsandbytes counts its steps in a plain int
             f"{i}.{k}": torch.as_tensor(v)
@@ -110,7 +130,7 @@ class TrainingState:
         facts = {**facts, "scaler": scaler.state_dict() if scaler else None}
         facts["averaged_steps"] = self.ema.optimization_step  # skipped steps do not count
         facts["skipped"] = list(self.skipped)
-        return save_checkpoint(folder, self.step, tensors, facts, keep)
+        return tensors, facts
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from `checkpoint`: weights, averages, optimizer and step.
@@ -193,10 +213,12 @@ def fit(
     The objective's forward takes a batch (dict) and returns a dict: `loss` (scalar),
     and, to be averaged in the logs, `per_sample` (B,) with `groups` {name: (B,) bool}.
     Checkpoints go to `folder` every `checkpoint_every` steps and at the end, after the step was
-    yielded: what its consumer writes down of it is there before it can be gone on from.
+    yielded: what its consumer writes down of it is there before it can be gone on from. They are
+    written in the background, one at a time; the generator ends when the last one is whole.
 
     Raises:
         RuntimeError: `MAX_SKIPPED_STEPS` steps in a row had a gradient that is not finite.
+        FileError: a checkpoint could not be written; told at the next step.
     """
     accelerator = state.accelerator
     plan = Plan(settings, state.step, accelerator.process_index, accelerator.num_processes)
@@ -214,16 +236,20 @@ def fit(
     batches = iter(loader)
     meter = Meter()
     state.check_finite()
-    while state.step < settings.steps:
-        finite = _optimizer_step(state, batches, settings, meter)
-        state.count(finite)
-        last = state.step == settings.steps
-        logging = last or state.step % settings.log_every == 0
-        metrics = meter.flush(settings.batch_size) if logging else {}
-        yield Progress(state.step, state.step * settings.batch_size, metrics, not finite)
-        state.check_finite()
-        if folder and (last or state.step % settings.checkpoint_every == 0):
-            state.save(folder, facts or {}, settings.keep_checkpoints)
+    try:
+        while state.step < settings.steps:
+            finite = _optimizer_step(state, batches, settings, meter)
+            state.count(finite)
+            last = state.step == settings.steps
+            logging = last or state.step % settings.log_every == 0
+            metrics = meter.flush(settings.batch_size) if logging else {}
+            yield Progress(state.step, state.step * settings.batch_size, metrics, not finite)
+            state.check_finite()
+            state.writing.check()
+            if folder and (last or state.step % settings.checkpoint_every == 0):
+                state.save_beside(folder, facts or {}, settings.keep_checkpoints)
+    finally:
+        state.writing.finish()
 
 
 def _optimizer_step(

@@ -1,4 +1,5 @@
-"""Widgets for Jupyter: draw a region, cut an object out, place it, watch a training."""
+"""Widgets for Jupyter: draw a region, cut an object out, place it, watch a
+training, compare on a board, rate."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "AblationBoard": "anydoor_lab.widgets.board.ablation",
     "LiveRun": "anydoor_lab.widgets.live_run.live_run",
     "ObjectCutter": "anydoor_lab.widgets.object_cutter.object_cutter",
+    "Rater": "anydoor_lab.widgets.rater.rater",
     "RegionPicker": "anydoor_lab.widgets.region_picker.region_picker",
     "Teleporter": "anydoor_lab.widgets.teleporter.teleporter",
 }

@@ -50,8 +50,10 @@ export function keepKeys(root) {
   }
 }
 
-const RESTARTED =
-  "The kernel was restarted or is gone: run this cell again. What is drawn here stays.";
+const AGAIN = "What is drawn here stays: run this cell again, with the cells above that it needs, "
+  + "and it comes back.";
+const RESTARTED = `The kernel was restarted or is gone. ${AGAIN}`;
+const UNHEARD = `The kernel does not answer: it is busy with something else, or gone. ${AGAIN}`;
 
 export function messageLine(model, root) {
   const line = element("div", { className: "ad-message", role: "status", "aria-live": "polite" });
@@ -85,4 +87,98 @@ export function fileButton(text, accept, take) {
     input.value = "";
   });
   return element("label", { className: "ad-file" }, text, input);
+}
+
+// ---- groups: one Tab stop each, arrow keys, Home and End inside
+const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+
+// the place that a key leads to from `place` of `count`; null where the key means nothing
+export function neighbour(key, place, count) {
+  if (key === "Home") return 0;
+  if (key === "End") return count - 1;
+  return STEPS[key] ? (place + STEPS[key] + count) % count : null;
+}
+
+export function roving(root) {
+  const all = () => [...root.querySelectorAll("button, input[type=file]")];
+  const usable = () => all().filter((one) => !one.disabled);
+  let current = null;
+  function mark() {
+    const able = usable();
+    if (!able.includes(current)) current = able[0];
+    for (const one of all()) one.tabIndex = one === current ? 0 : -1;
+  }
+  root.addEventListener("focusin", ({ target }) => { current = target; mark(); });
+  root.addEventListener("keydown", (event) => {
+    const able = usable(), to = neighbour(event.key, able.indexOf(event.target), able.length);
+    if (to === null || !able.includes(event.target)) return;
+    able[to].focus();
+    event.preventDefault();
+  });
+  const watch = { childList: true, subtree: true, attributeFilter: ["disabled"] };
+  new MutationObserver(mark).observe(root, watch);
+  mark();
+  return root;
+}
+
+// ---- messages that Python must hear
+const PATIENCE_MS = 8000;
+
+// a function that sends, and says so where no answer comes
+export function heard(model) {
+  const waiting = new Map();
+  let number = 0;
+  const tell = (text) => { model.set("message", text); };
+  function late(key) {
+    waiting.set(key, null);
+    tell(UNHEARD);
+  }
+  model.on("msg:custom", (content) => {
+    if (!waiting.has(content.heard)) return;
+    clearTimeout(waiting.get(content.heard));
+    waiting.delete(content.heard);
+    if (model.get("message") === UNHEARD) tell("");
+  });
+  return (content, buffers = []) => {
+    const key = `${number += 1}:${Math.random()}`;
+    waiting.set(key, setTimeout(() => late(key), PATIENCE_MS));
+    try {
+      model.send({ ...content, key }, undefined, buffers);
+    } catch (error) {
+      console.warn(error);
+      tell(RESTARTED);
+    }
+  };
+}
+
+// ---- files in pieces: Jupyter's servers refuse messages longer than 10 MB
+export const PIECE = 4_000_000;
+export const LARGEST_FILE = 200_000_000;
+
+export const tooLarge = ({ name, size }) => (size > LARGEST_FILE
+  ? `${name} has ${Math.round(size / 1e6)} MB; at most ${LARGEST_FILE / 1e6} MB can be opened `
+    + "here, give its path in the notebook instead" : "");
+
+// whether a file could be sent, in pieces, each with `content`
+export async function upload(send, content, file) {
+  const pieces = Math.max(1, Math.ceil(file.size / PIECE));
+  for (let piece = 0; piece < pieces; piece += 1) {
+    const bytes = await file.slice(piece * PIECE, (piece + 1) * PIECE).arrayBuffer();
+    send({ ...content, name: file.name, piece, pieces }, [bytes]);
+  }
+}
+
+// keep the pieces that Python sends; the browser's own download begins with the last one
+export function downloads(model) {
+  let parts = [];
+  model.on("msg:custom", ({ download, piece, pieces }, buffers) => {
+    if (!download) return;
+    if (piece === 0) parts = [];
+    parts.push(buffers[0]);
+    if (parts.length < pieces) return;
+    const href = URL.createObjectURL(new Blob(parts, { type: "image/png" }));
+    element("a", { href, download }).click();
+    setTimeout(() => URL.revokeObjectURL(href), 60_000);
+    parts = [];
+  });
 }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import numpy as np
@@ -18,18 +19,33 @@ from PIL import Image
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import read_original, resized
 from anydoor_lab.structures.originals import Original, Picture, original_of
+from anydoor_lab.widgets.last_state import LastState
 
 MAX_PIXELS = 40_000_000
 """Larger pictures (width x height) are refused: a browser has to hold them, too."""
 SHOWN_PX = 1600
 """Longest side that is sent to the browser to look at; masks keep the picture's own pixels."""
+EXACT_PIXELS = 512 * 512
+"""Pictures of more pixels (as shown) are sent as JPEG files to look at."""
 BAD_INPUT = (ValueError, TypeError, OSError, RuntimeError)
+SESSION = uuid.uuid4().hex
+"""Names this process: a browser can tell whether another kernel is behind a widget."""
 
 
-class View(anywidget.AnyWidget):
+class View(LastState, anywidget.AnyWidget):
     """A widget that says in its message line what is wrong, and can be drawn without a browser."""
 
     message = traitlets.Unicode("").tag(sync=True)
+    _session = traitlets.Unicode(SESSION).tag(sync=True)
+
+    def __init__(self, **state: Any) -> None:
+        super().__init__(**state)
+        self.on_msg(self._answer)
+
+    def _answer(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
+        """Let the browser know that its message was heard: the kernel is there."""
+        if "key" in content:
+            self.send({"heard": content["key"]})
 
     @contextmanager
     def telling(self) -> Iterator[None]:
@@ -42,6 +58,11 @@ class View(anywidget.AnyWidget):
     def figure(self) -> Figure:
         """What the widget shows, as a matplotlib figure."""
         raise NotImplementedError
+
+    def pictures(self) -> list[np.ndarray]:
+        """What a saved notebook shows of the widget: its figure."""
+        with Image.open(io.BytesIO(self._repr_png_())) as picture:
+            return [np.array(picture.convert("RGB"))]
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -90,15 +111,6 @@ def _with_grey_and_alpha(picture: Picture) -> Picture:
     return Image.fromarray(np.ascontiguousarray(picture)) if kind in known else picture
 
 
-@contextmanager
-def uploaded(name: str, data: bytes) -> Iterator[Path]:
-    """Inside, an uploaded file lies at this path."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / (Path(name).name or "picture")
-        path.write_bytes(data)
-        yield path
-
-
 def png(image: np.ndarray, longest_px: int | None = None) -> bytes:
     """`image` (H, W[, 3]) uint8 as a PNG file, shrunk to at most `longest_px`."""
     scale = (longest_px or max(image.shape[:2])) / max(image.shape[:2])
@@ -107,6 +119,18 @@ def png(image: np.ndarray, longest_px: int | None = None) -> bytes:
         image = resized(image, height, width)
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def to_look_at(image: np.ndarray) -> bytes:
+    """`image` (H, W, 3) uint8 for the browser: small ones exact, else at most `SHOWN_PX`."""
+    height, width = image.shape[:2]
+    scale = min(1.0, SHOWN_PX / max(height, width))
+    if height * width * scale**2 <= EXACT_PIXELS:
+        return png(image, SHOWN_PX)
+    small = resized(image, max(1, round(height * scale)), max(1, round(width * scale)))
+    buffer = io.BytesIO()
+    Image.fromarray(small).save(buffer, "JPEG", quality=92, subsampling=0)
     return buffer.getvalue()
 
 

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 import {
-  MOST_ZOOM, brushSizes, closes, cornersOf, isBox, middleOf, moved, pixelAt, rectangle, scrollTo,
-  stageStyle, toPicture, zoomed,
+  MOST_ZOOM, brushSizes, closes, cornersOf, isBox, moved, pixelAt, rectangle, shareAt, stageStyle,
+  toPicture, zoomed,
 } from "../../anydoor_lab/widgets/painter/geometry.js";
 
 const SIZE = [140, 90];
@@ -61,19 +61,14 @@ test("zoom stays between the whole picture and its most", () => {
   assert.equal(zoomed(7, 0), 1);
 });
 
-test("what is in the middle stays there while the picture is zoomed", () => {
-  const before = { scroll: 130, seen: 400, whole: 800 };
-  const share = middleOf(before);
-  for (const whole of [800, 1200, 4800]) {
-    const scroll = scrollTo(share, { seen: 400, whole });
-    assert.ok(Math.abs(middleOf({ scroll, seen: 400, whole }) - share) < 1e-12);
-  }
-  assert.equal(scrollTo(share, before), before.scroll);
+test("where a point of the screen is in a picture is a share of its sides, inside it", () => {
+  assert.deepEqual(shareAt([90, 345], BOUNDS), [0.25, 0.25]);
+  assert.deepEqual(shareAt([-9, 9999], BOUNDS), [0, 1]);
 });
 
-test("a picture is as wide as its view, but at most about 440 pixels high, times the zoom", () => {
+test("a picture is as wide as its view, but at most --tall high, times the zoom", () => {
   assert.deepEqual(stageStyle(1.5, [200, 100]), {
-    width: "calc(1.5 * min(100%, 880px))", aspectRatio: "200 / 100",
+    width: "calc(1.5 * min(100%, var(--tall, 440px) * 2.0000))", aspectRatio: "200 / 100",
   });
 });
 

@@ -78,3 +78,15 @@ test("another picture begins without a past", () => {
   assert.equal(history.undo() || history.redo(), false);
   assert.deepEqual(history.shown, []);
 });
+
+test("undo leaves the mask that a picture came with", () => {
+  const history = new History();
+  history.add({ kind: "box" });
+  history.begin({ kind: "mask" });
+  assert.equal(history.canUndo || history.undo(), false);
+  history.add({ kind: "brush" });
+  assert.equal(history.canUndo && history.undo(), true);
+  assert.deepEqual(history.shown.map(({ kind }) => kind), ["mask"]);
+  assert.equal(history.undo(), false);
+  assert.equal(history.redo(), true);
+});

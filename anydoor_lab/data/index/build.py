@@ -67,8 +67,7 @@ def part_file(spec: Spec) -> Path:
 def fingerprint(spec: Spec) -> str:
     """A hash of all that a part's rows follow from: its files' sizes and times, and the layout."""
     digest = hashlib.sha256(f"{VERSION}/{spec.set}/{spec.reader}/{spec.licence}".encode())
-    options = {k: v for k, v in spec.part.content.items() if isinstance(v, str | int)}
-    digest.update(json.dumps(options, sort_keys=True).encode())
+    digest.update(json.dumps(dict(spec.options), sort_keys=True, default=str).encode())
     for name in spec.part.sources:
         digest.update(f"{name}:{_stamp(Path(spec.root) / name)}\n".encode())
     return digest.hexdigest()

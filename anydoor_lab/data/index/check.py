@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,17 +20,15 @@ SHOWN = 5
 
 def summary(name: str, index: Index) -> Iterator[str]:
     """Lines on what an index holds: by split what is usable, by reason what is not."""
-    refused = index.refused.select(["split", "reason", "image", "detail"]).to_pylist()
-    by_split: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in refused:
-        by_split[row["split"]][row["reason"]] += 1
     for split, (groups, objects, views) in sizes(index).items():
-        why = f"; refused {reasons(by_split[split])}" if by_split[split] else ""
+        refused = index.by_split.get(split)
+        why = f"; refused {reasons(refused)}" if refused else ""
         where = f"{name} {split}".strip()
         yield f"{where}: {groups:,} groups, {objects:,} objects, {views:,} usable views{why}"
-    for reason in Counter(row["reason"] for row in refused if row["reason"] not in LEFT_OUT):
-        named = [row for row in refused if row["reason"] == reason][:SHOWN]
-        for row in named:
+    examples = index.refused.select(["reason", "image", "detail"]).to_pylist()
+    for reason in index.rejected:
+        named = [row for row in examples if row["reason"] == reason]
+        for row in named[:SHOWN] if reason not in LEFT_OUT else ():
             yield f"  {reason}: {row['image']}{' (' + row['detail'] + ')' if row['detail'] else ''}"
 
 

@@ -111,5 +111,6 @@ def specs_of(name: str, root: Path, release: Release, folder: Path) -> Iterator[
         reader = reader_of(layout.reader)
         for part in reader.parts(root, **layout.options):
             yield Spec(
-                name, layout.split, release.licence, layout.reader, str(root), str(folder), part
-            )
+                name, layout.split, release.licence, layout.reader, layout.options,
+                str(root), str(folder), part,
+            )  # fmt: skip

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 Role = Literal["both", "reference", "scene"]
 """Whether a view may be the photo of the object, the picture it is placed into, or either."""
 
-CROWD, STUFF = "crowd", "stuff, not a thing"
-LEFT_OUT = (CROWD, STUFF)
-"""Reasons that are no faults of a set: it is whole, but these are no single objects."""
+CROWD, STUFF, SMALL = "crowd", "stuff, not a thing", "smaller than min_area"
+LEFT_OUT = (CROWD, STUFF, SMALL)
+"""Reasons that are no faults of a set: it is whole, but these are not what is wanted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +103,7 @@ class Spec:
     Args:
         set, split, licence: written into every row.
         reader: name of the module in `data/readers`.
+        options: what it was told of the layout.
         root: the set's folder.
         folder: where the part's file goes.
         part: what to read.
@@ -112,6 +113,7 @@ class Spec:
     split: str
     licence: str
     reader: str
+    options: Mapping[str, Any]
     root: str
     folder: str
     part: Part

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from anydoor_lab.data.index.views import Part, View
+from anydoor_lab.data.index.views import SMALL, Part, View
 from anydoor_lab.data.readers.places import below, chunks, files, folders, objects_in, read_json
 from anydoor_lab.data.readers.ytvis import masked, size_of
 from anydoor_lab.structures.checks import UnusablePair
@@ -17,12 +18,14 @@ PICTURES = 500
 """Pictures a part."""
 
 
-def parts(root: Path, *, images: str = ".") -> Iterator[Part]:
+def parts(root: Path, *, images: str = ".", min_area: int = 0) -> Iterator[Part]:
     """One part for every `PICTURES` pictures of a folder.
 
     Args:
         root: the set's folder.
         images: the folder with `sa_NNNNNN/sa_<id>.{jpg,json}`, or with such files themselves.
+        min_area: masks of fewer pixels, as the JSON gives their `area`, are only counted: of a
+            picture's hundred masks most are small.
 
     Raises:
         ValueError: a folder cannot be listed.
@@ -33,7 +36,7 @@ def parts(root: Path, *, images: str = ".") -> Iterator[Part]:
             jsons = [below(root, path) for path in some]
             pictures = [below(root, path.with_suffix(".jpg")) for path in some]
             name = f"{below(root, folder)}.{number:04}"
-            yield Part(name, (*jsons, *pictures), {"jsons": jsons})
+            yield Part(name, (*jsons, *pictures), {"jsons": jsons, "min_area": min_area})
 
 
 def views(root: Path, part: Part) -> Iterator[View]:
@@ -53,6 +56,10 @@ def views(root: Path, part: Part) -> Iterator[View]:
             score = mask.get("predicted_iou")
             score = float(score) if isinstance(score, int | float) else None
             view = View(path.stem, str(mask.get("id", "")), file, score=score)
+            area = mask.get("area")
+            if isinstance(area, int | float) and area < part.content["min_area"]:
+                yield replace(view, image=f"{folder}/{file}", reason=SMALL)
+                continue
             yield masked(root, folder, view, mask.get("segmentation"), size_of(image), name)
 
 

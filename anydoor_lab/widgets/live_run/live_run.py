@@ -155,12 +155,14 @@ class LiveRun(View):
         finally:
             self.training = False
             self._ended.set()
+            self.keep_last_state()
 
     def _look(self, every: float) -> None:
         while not self._closing.wait(every):
             if not self.training:
                 self.refresh()
             if Run(Path(self.folder), {}).finished:
+                self.keep_last_state()
                 return
 
     def _status_of(self, folder: Path, records: list[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ function preview(model, url, name, text) {
   const figure = element("figure", {}, image, element("figcaption", {}, text));
   const show = () => {
     image.src = url(name, model.get(name));
-    figure.classList.toggle("ad-hidden", !image.getAttribute("src"));
+    figure.classList.toggle("ad-unseen", !image.getAttribute("src"));
   };
   model.on(`change:${name}`, show);
   show();
@@ -26,7 +26,6 @@ export default {
     const model = scoped(shared), url = urls(), root = el.querySelector(".ad-painter");
     const previews = PREVIEWS.map(([name, text]) => preview(model, url, name, text));
     root.append(element("div", { className: "ad-previews" }, ...previews));
-    model.on("msg:custom", (content) => { if (content.done) root.classList.remove("ad-busy"); });
     return () => { release(); model.release(); };
   },
 };

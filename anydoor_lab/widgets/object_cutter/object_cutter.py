@@ -15,6 +15,7 @@ from anydoor_lab.structures.checks import UnusablePair, check_masked
 from anydoor_lab.structures.originals import Original, Picture
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets.bundle import bundled
+from anydoor_lab.widgets.examples import Example, references
 from anydoor_lab.widgets.object_cutter.segmenters import Sam, Segmenter, grab_cut
 from anydoor_lab.widgets.painter.painter import Painter, overlaid
 from anydoor_lab.widgets.view import (
@@ -65,6 +66,10 @@ class ObjectCutter(Painter):
         """Where the picture's alpha is above 128."""
         return None if original.alpha is None else original.alpha > 128
 
+    def examples(self) -> list[Example]:
+        """Objects of the package, already cut out."""
+        return references()
+
     def cut(
         self, box: Box | None = None, clicks: list[tuple[int, int, bool]] | None = None
     ) -> bool:
@@ -109,9 +114,10 @@ class ObjectCutter(Painter):
         super()._hear(_, content, buffers)
         if content.get("do") != "prompt":
             return
-        self.message = ""
+        self.message, found = "", False
         with self.telling():
             box = content.get("box")
-            found = None if box is None else Box(box[0], box[2], box[1], box[3])
-            self.cut(found, [(int(y), int(x), bool(on)) for y, x, on in content["clicks"]])
-        self.send({"done": "prompt"})
+            asked = None if box is None else Box(box[0], box[2], box[1], box[3])
+            clicks = [(int(y), int(x), bool(on)) for y, x, on in content["clicks"]]
+            found = self.cut(asked, clicks)
+        self.send({"done": "prompt", "found": found})

@@ -52,16 +52,15 @@ export const MOST_ZOOM = 12;
 // the zoom after one more step of `factor`; 1 shows the whole picture
 export const zoomed = (zoom, factor) => clamp(zoom * factor, 1, MOST_ZOOM);
 
-// the share of the whole, along one axis, that is in the middle of what is seen of it
-export const middleOf = ({ scroll, seen, whole }) => (scroll + seen / 2) / whole;
+// where a point of the screen is in a picture: shares of its width and height, [0, 1]
+export function shareAt([x, y], { left, top, width, height }) {
+  return [clamp((x - left) / width, 0, 1), clamp((y - top) / height, 0, 1)];
+}
 
-// how far to scroll so that this share is in the middle
-export const scrollTo = (share, { seen, whole }) => share * whole - seen / 2;
-
-// the style of a picture at a zoom: at 1 as wide as its view, but at most about 440 pixels high
+// the style of a picture at a zoom: at 1 as wide as its view, but at most --tall high
 export function stageStyle(zoom, [width, height]) {
   return {
-    width: `calc(${zoom} * min(100%, ${Math.round((440 * width) / height)}px))`,
+    width: `calc(${zoom} * min(100%, var(--tall, 440px) * ${(width / height).toFixed(4)}))`,
     aspectRatio: `${width} / ${height}`,
   };
 }

@@ -13,6 +13,18 @@ export class History {
   forget() {
     this.done = [];
     this.undone = [];
+    this.given = 0; // steps that a picture came with: undo leaves them
+  }
+
+  // the mask that a picture came with
+  begin(step) {
+    this.forget();
+    this.done.push(step);
+    this.given = 1;
+  }
+
+  get canUndo() {
+    return this.done.length > this.given;
   }
 
   get last() {
@@ -27,7 +39,7 @@ export class History {
 
   // whether there was something to undo, or to redo
   undo() {
-    return moveLast(this.done, this.undone);
+    return this.canUndo && moveLast(this.done, this.undone);
   }
 
   redo() {

@@ -1,12 +1,14 @@
 // A picture one draws a mask on: pen, mask, stage and toolbar around one model. The mask lives in
 // a canvas of the picture's own pixels; every finished stroke is one message.
-import { UPLOAD_LIMIT, element, keepKeys, messageLine, scoped, urls } from "../elements.js";
-import { commandOf, hintOf } from "./commands.js";
+import { element, heard, keepKeys, messageLine, scoped, urls } from "../elements.js";
+import { hintOf } from "./commands.js";
+import { listenToFiles, sendFile, sources } from "./files.js";
 import { brushSizes, clamp, moved } from "./geometry.js";
 import { History } from "./history.js";
+import { keep, nameOf, restore } from "./kept.js";
 import { Mask } from "./mask.js";
 import { Pen } from "./pen.js";
-import { listenToPointer } from "./pointer.js";
+import { listenToKeys, listenToPointer } from "./pointer.js";
 import { Stage } from "./stage.js";
 import { Toolbar } from "./toolbar.js";
 
@@ -20,6 +22,7 @@ export function painter(shared, el, { tools, prompting = false }) {
 class Painter {
   constructor(model, tools, prompting) {
     this.model = model;
+    this.heard = heard(model);
     this.url = urls();
     this.tools = tools;
     this.pen = new Pen(tools[0], prompting);
@@ -28,22 +31,27 @@ class Painter {
     this.mask = new Mask(this.stage.canvas);
     this.toolbar = new Toolbar(tools, (command, ...all) => this[command](...all));
     this.sizes = { largest: 100, first: this.pen.size };
-    this.asked = null; // what the mask that Python will send was asked for with
+    this.asked = []; // what the masks that Python will send were asked for with, in order
+    this.answered = false; // whether a mask came for the first of them
+    this.name = ""; // of this widget among those whose drawings the page keeps
+    this.coming = this.came = null; // { file }, or { number } of an example: to be shown, shown
     this.mine = this.loading = false;
     this.sending = Promise.resolve();
     this.root = this.frame();
     this.listen();
     this.choose(tools[0]);
     this.load();
-    messageLine(model, this.root);
+    messageLine(model, this.stage.frame);
+    if (!model.get("_examples").length) this.heard({ do: "examples" });
   }
 
   frame() {
     this.head = element("p", { className: "ad-head" });
     this.where = element("span");
     this.hint = element("span");
+    const head = element("div", { className: "ad-row ad-top" }, this.head, this.toolbar.size);
     const foot = element("div", { className: "ad-foot" }, this.where, this.hint);
-    const parts = [this.head, this.toolbar.root, this.stage.view, foot];
+    const parts = [head, sources(this), this.toolbar.root, this.stage.frame, foot];
     const root = element("div", { className: "ad ad-painter" }, ...parts);
     keepKeys(root);
     return root;
@@ -55,6 +63,7 @@ class Painter {
 
   release() {
     this.model.release();
+    this.stopFiles();
     this.url("picture", null);
   }
 
@@ -67,19 +76,19 @@ class Painter {
       if (!this.mine) queueMicrotask(() => { if (!this.loading) this.receive(); });
     });
     model.on("change:label", () => { this.head.textContent = model.get("label"); });
-    model.on("change:message", () => { this.root.classList.remove("ad-busy"); });
+    model.on("change:message", () => { if (model.get("message")) this.busy(""); });
+    model.on("msg:custom", (content) => { if (content.done) this.done(content); });
     listenToPointer(this);
-    this.stage.overlay.addEventListener("keydown", (event) => {
-      const [command, ...all] = commandOf(event, this.tools) || [];
-      if (!command) return;
-      this[command](...all);
-      event.preventDefault();
-    });
+    this.stopFiles = listenToFiles(this);
+    listenToKeys(this);
   }
 
   async load() {
     const { size } = this;
     this.loading = true;
+    this.came = this.coming;
+    this.coming = null;
+    this.shown = nameOf("", this.model.get("_picture"));
     this.head.textContent = this.model.get("label");
     this.stage.show(size, this.model.get("label"));
     this.history.forget();
@@ -88,6 +97,7 @@ class Painter {
     else this.refresh();
     this.loading = false;
     if (size[0]) this.root.dataset.ready = "yes";
+    if (!await restore(this) && this.came) keep(this);
   }
 
   async loadPicture(size) {
@@ -105,15 +115,16 @@ class Painter {
   // take the mask that Python has sent
   async receive() {
     const bytes = this.model.get("_region");
-    const step = { kind: "mask", prompts: this.asked };
-    this.asked = null;
-    this.root.classList.remove("ad-busy");
+    const step = { kind: "mask", prompts: this.asked[0] };
+    this.answered = true;
     if (bytes && bytes.byteLength) {
       step.bitmap = await createImageBitmap(new Blob([bytes], { type: "image/png" }));
     }
-    this.history.add(step);
+    if (this.loading) this.history.begin(step);
+    else this.history.add(step);
     this.mask.paint(step);
     this.refresh();
+    if (step.prompts) keep(this);
     this.root.dataset.received = Number(this.root.dataset.received || 0) + 1;
   }
 
@@ -123,6 +134,8 @@ class Painter {
     this.sending = this.sending.then(async () => {
       const blob = await this.mask.png();
       if (!blob) return;
+      keep(this, blob);
+      this.heard({ do: "stroke" });
       this.mine = true;
       model.set("_region", new DataView(await blob.arrayBuffer()));
       model.set("strokes", model.get("strokes") + 1);
@@ -134,6 +147,7 @@ class Painter {
 
   refresh() {
     this.toolbar.enable(this.history, this.size[0]);
+    this.stage.mark(this.history.last?.prompts);
   }
 
   // ---- what the pen orders
@@ -144,15 +158,42 @@ class Painter {
     if (apply) this.mask.paint(apply);
     if (keep || apply) {
       this.history.add(keep || apply);
+      this.model.set("message", "");
       this.send();
     }
     if (prompt) this.ask(prompt);
   }
 
   ask(prompts) {
-    this.asked = prompts;
-    this.root.classList.add("ad-busy");
-    this.model.send({ do: "prompt", ...prompts });
+    this.asked.push(prompts);
+    this.stage.mark(prompts);
+    this.busy("Cutting…");
+    this.heard({ do: "prompt", ...prompts });
+  }
+
+  // a sign that Python is at work; "" takes it away
+  busy(text) {
+    this.root.classList.toggle("ad-busy", Boolean(text));
+    this.stage.sign.textContent = text;
+    if (!text) this.stage.mark(this.history.last?.prompts);
+  }
+
+  // Python has done what was asked for; the same mask again comes without a change
+  async done({ done, found }) {
+    const prompts = done === "prompt" ? this.asked.shift() : null;
+    if (prompts && found && !this.answered) {
+      const bitmap = await createImageBitmap(this.stage.canvas);
+      this.history.add({ kind: "mask", prompts, bitmap });
+    }
+    this.coming = null;
+    this.answered = false;
+    if (!this.asked.length) this.busy("");
+    this.refresh();
+  }
+
+  tell(text) {
+    this.model.set("message", text);
+    this.model.save_changes();
   }
 
   guide() {
@@ -196,8 +237,8 @@ class Painter {
     this.guide();
   }
 
-  zoom(factor) {
-    this.stage.zoomBy(factor);
+  zoom(factor, event) {
+    this.stage.zoomBy(factor, event);
   }
 
   setSize(size) {
@@ -230,16 +271,17 @@ class Painter {
   }
 
   begin() {
-    this.carryOut(this.pen.begin(this.pen.cursor, this.history.last?.prompts));
+    this.carryOut(this.pen.begin(this.pen.cursor, this.asked.at(-1) || this.history.last?.prompts));
   }
 
-  async open(file) {
-    if (file.size > UPLOAD_LIMIT) {
-      const told = `${file.name} is larger than 9 MB; open it by its path in the notebook`;
-      this.model.set("message", told);
-      return;
-    }
-    const bytes = await file.arrayBuffer();
-    this.model.send({ do: "open", name: file.name }, undefined, [bytes]);
+  async open(file, kind = "open") {
+    if (kind === "open") this.coming = { file };
+    await sendFile(this, file, kind);
+  }
+
+  example(number) {
+    this.coming = { number };
+    this.busy("Opening…");
+    this.heard({ do: "example", number });
   }
 }

@@ -14,23 +14,26 @@ from PIL import Image
 from anydoor_lab.pipeline.inputs import checked_box
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import read_rgba
+from anydoor_lab.structures.images import read_mask, read_rgba, resized, resized_mask
 from anydoor_lab.structures.masks import marks_of
 from anydoor_lab.structures.originals import Original, Picture
 from anydoor_lab.widgets.bundle import bundled
+from anydoor_lab.widgets.examples import Example, offered
+from anydoor_lab.widgets.last_state import HEIGHT_PX
+from anydoor_lab.widgets.uploads import Upload, uploaded
 from anydoor_lab.widgets.view import (
     BAD_INPUT,
-    SHOWN_PX,
     PngBytes,
     View,
     empty_figure,
     original_from,
-    png,
-    uploaded,
+    to_look_at,
 )
 
 MARK = (0, 114, 178)
 """Colour of what is marked (blue of Okabe and Ito)."""
+SAME_SHAPE = 0.02
+"""How far the ratio of a mask's sides may be from its picture's, to be fitted to it."""
 
 
 class Painter(View):
@@ -53,6 +56,7 @@ class Painter(View):
     _width = traitlets.Int(0).tag(sync=True)
     _picture = PngBytes(b"").tag(sync=True)
     _region = PngBytes(b"").tag(sync=True)
+    _examples = traitlets.List(traitlets.Any()).tag(sync=True)
     changed = traitlets.Int(0)
     """Counts every change of picture or mask, by hand or by code."""
 
@@ -65,10 +69,12 @@ class Painter(View):
         self.original: Original | None = None
         self._image: np.ndarray | None = None
         self._marked: np.ndarray | None = None
+        self._upload = Upload()
         super().__init__(label=label)
         self.on_msg(self._hear)
         # both come in one message, in either order: who follows strokes must find the mask taken
         self.observe(self._drawn, ["_region", "strokes"])
+        self.observe(lambda _: self.keep_last_state(), "changed")
         if picture is not None:
             self.show(picture, region)
 
@@ -106,10 +112,24 @@ class Painter(View):
         with self.hold_sync():
             self._height, self._width = image.shape[:2]
             self._region = _alpha_png(marked)
-            self._picture = png(image, SHOWN_PX)
+            self._picture = to_look_at(image)
             self.message = ""
         self.changed += 1
         return True
+
+    def examples(self) -> list[Example]:
+        """Pictures on offer to begin with."""
+        return []
+
+    def show_example(self, number: int) -> bool:
+        """Whether one of `examples` could be taken; if not, the message says why and all stays."""
+        example = self.examples()[number]
+        try:
+            picture, mask = example.read()
+        except BAD_INPUT as error:
+            self.message = f"The example {example.name} cannot be shown: {error}"
+            return False
+        return self.show(picture, mask)
 
     def select(self, region: np.ndarray | Box | list[int]) -> bool:
         """Whether `region` could be marked instead; if not, the message says why and all stays."""
@@ -147,12 +167,57 @@ class Painter(View):
             self.message = _complaint(marked)
             self.changed += 1
 
+    def fit_mask(self, mask: np.ndarray) -> bool:
+        """Whether a mask (h, w) bool of perhaps another size, but the same shape, could be marked;
+        the message says that it was fitted, or why not."""
+        if self._image is None:
+            self.message = "Open a picture before its mask."
+            return False
+        (height, width), own = mask.shape, self._image.shape[:2]
+        sizes = f"the mask is {width}x{height}, its picture {own[1]}x{own[0]}"
+        if abs(np.log(width / height * own[0] / own[1])) > SAME_SHAPE:
+            self.message = f"This mask cannot be used: {sizes}; expected the same shape."
+            return False
+        done = self.select(resized_mask(mask, *own))
+        if done and mask.shape != own:
+            self.message = f"Note: {sizes}; it was fitted."
+        return done
+
+    def pictures(self) -> list[np.ndarray]:
+        """The picture with what is marked in it."""
+        if self._image is None or self._marked is None:
+            return []
+        height = min(len(self._image), HEIGHT_PX)
+        width = max(1, round(self._image.shape[1] * height / len(self._image)))
+        marked = resized_mask(self._marked, height, width)
+        return [overlaid(resized(self._image, height, width), marked)]
+
     def _hear(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
-        if content.get("do") != "open":
+        do = content.get("do")
+        if do == "examples":
+            self._examples = [*offered(self.examples())]
+        elif do == "example":
+            self.show_example(int(content["number"]))
+            self.send({"done": do})
+        elif do in ("open", "mask"):
+            with self.telling():
+                self._open(content, buffers)
+
+    def _open(self, content: dict[str, Any], buffers: list[Any]) -> None:
+        """Take a piece of a picture or a mask, and with the last one the whole."""
+        data, do = self._upload.take(content, buffers), content["do"]
+        if data is None:
             return
-        with self.telling(), uploaded(str(content.get("name")), bytes(buffers[0])) as path:
-            self.show(path)
+        with uploaded(str(content.get("name")), data) as path:
+            try:
+                if do == "open":
+                    self.show(path)
+                else:
+                    self.fit_mask(read_mask(path))
+            except BAD_INPUT as error:
+                self.message = f"This mask cannot be used: {error}"
             self.message = self.message.replace(str(path), path.name)
+        self.send({"done": do})
 
 
 def overlaid(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -1,4 +1,15 @@
-// Mouse, finger and pen over the picture, for its painter.
+// Mouse, finger and pen over the picture, and keys pressed on it, for its painter.
+import { commandOf } from "./commands.js";
+
+export function listenToKeys(painter) {
+  painter.stage.overlay.addEventListener("keydown", (event) => {
+    const [command, ...all] = commandOf(event, painter.tools) || [];
+    if (!command) return;
+    painter[command](...all);
+    event.preventDefault();
+  });
+}
+
 export function listenToPointer(painter) {
   const { pen, stage } = painter, { overlay } = stage;
   const first = (act) => (event) => { if (event.isPrimary) act(painter, event); };
@@ -17,7 +28,7 @@ export function listenToPointer(painter) {
   stage.view.addEventListener("wheel", (event) => {
     if (!event.ctrlKey) return;
     event.preventDefault();
-    painter.zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2);
+    painter.zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2, event);
   }, { passive: false });
 }
 

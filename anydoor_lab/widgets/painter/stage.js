@@ -1,6 +1,6 @@
 // The picture with its mask on top and guiding lines over both, in a view that scrolls.
 import { attributes, drawn, element } from "../elements.js";
-import { middleOf, scrollTo, stageStyle, toPicture, zoomed } from "./geometry.js";
+import { shareAt, stageStyle, toPicture, zoomed } from "./geometry.js";
 
 const HELP = "arrow keys move a cursor, space begins and ends a stroke, letters choose tools";
 
@@ -12,11 +12,15 @@ export class Stage {
     this.picture = element("img", { draggable: false, alt: "" });
     this.canvas = element("canvas");
     const own = { tabindex: 0, role: "application", preserveAspectRatio: "none" };
-    this.overlay = drawn("svg", own, ...this.lines());
+    this.marks = drawn("g", { class: "ad-marks" });
+    this.overlay = drawn("svg", own, this.marks, ...this.lines());
     const layers = [this.picture, this.canvas, this.overlay];
     this.layers = element("div", { className: "ad-stage" }, ...layers);
-    this.empty = element("div", { className: "ad-empty" }, "No picture yet: open one.");
+    this.empty = element("div", { className: "ad-empty" }, 
+      "No picture yet: click an example, open, drop or paste one.");
     this.view = element("div", { className: "ad-view" }, this.layers, this.empty);
+    this.sign = element("div", { className: "ad-sign", role: "status" });
+    this.frame = element("div", { className: "ad-frame" }, this.view, this.sign);
   }
 
   // white lines, all but the brush's with black dashes on top
@@ -51,21 +55,31 @@ export class Stage {
     Object.assign(this.layers.style, stageStyle(zoom, this.size));
   }
 
-  // zoom by a factor; what is in the middle stays there
-  zoomBy(factor) {
-    const [across, down] = this.axes().map(middleOf);
+  // zoom by a factor; what is under the pointer stays there, without one what is in the middle
+  zoomBy(factor, pointer) {
+    const { view } = this, area = view.getBoundingClientRect();
+    const x = pointer ? pointer.clientX : area.left + area.width / 2;
+    const y = pointer ? pointer.clientY : area.top + area.height / 2;
+    const before = this.layers.getBoundingClientRect();
+    const [across, down] = shareAt([x, y], before);
     this.fit(zoomed(this.zoom, factor));
-    const [x, y] = this.axes();
-    this.view.scrollLeft = scrollTo(across, x);
-    this.view.scrollTop = scrollTo(down, y);
+    const after = this.layers.getBoundingClientRect();
+    view.scrollLeft += after.left + across * after.width - x;
+    view.scrollTop += after.top + down * after.height - y;
   }
 
-  axes() {
-    const { view } = this;
-    return [
-      { scroll: view.scrollLeft, seen: view.clientWidth, whole: view.scrollWidth },
-      { scroll: view.scrollTop, seen: view.clientHeight, whole: view.scrollHeight },
-    ];
+  // the box and the clicks that a cut was asked for with
+  mark(prompts) {
+    const { box = null, clicks = [] } = prompts || {};
+    const radius = Math.max(...this.size) / 50;
+    const parts = clicks.map(([y, x, on]) => drawn("circle", {
+      class: on ? "ad-on" : "ad-off", cx: x + 0.5, cy: y + 0.5, r: radius,
+    }));
+    if (box) {
+      const [y, x, bottom, right] = box, width = right - x, height = bottom - y;
+      parts.unshift(drawn("rect", { x, y, width, height }));
+    }
+    this.marks.replaceChildren(...parts);
   }
 
   // where an event is, in the picture's pixels

@@ -1,5 +1,5 @@
 // The buttons above a picture: tools, steps, view. What they ask for goes to `act`.
-import { button, element, fileButton } from "../elements.js";
+import { button, element, roving } from "../elements.js";
 import { TOOLS, ZOOM_STEP } from "./commands.js";
 
 export class Toolbar {
@@ -17,10 +17,10 @@ export class Toolbar {
     this.redo = this.button("Redo", "Redo (Ctrl+Y)", "redo");
     this.clear = this.button("Clear", "Clear all marks (Delete)", "clear");
     const parts = [
-      [...this.tools.values(), this.size], [this.undo, this.redo, this.clear], this.viewing(),
+      [...this.tools.values()], [this.undo, this.redo, this.clear], this.viewing(),
     ].map((group) => element("span", { className: "ad-group" }, ...group));
     const own = { className: "ad-row", role: "toolbar", "aria-label": "Drawing tools" };
-    this.root = element("div", own, ...parts);
+    this.root = roving(element("div", own, ...parts));
   }
 
   button(text, title, ...command) {
@@ -40,13 +40,12 @@ export class Toolbar {
       this.button("−", "Zoom out (-)", "zoom", 1 / ZOOM_STEP),
       this.button("+", "Zoom in (+)", "zoom", ZOOM_STEP),
       this.button("Fit", "Show the whole picture (0)", "zoom", 0),
-      fileButton("Open…", "image/*", (file) => this.act("open", file)),
     ];
   }
 
   choose(tool) {
     this.tools.forEach((made, name) => made.setAttribute("aria-pressed", name === tool));
-    this.size.classList.toggle("ad-hidden", tool !== "brush" && tool !== "erase");
+    this.size.classList.toggle("ad-unseen", tool !== "brush" && tool !== "erase");
   }
 
   setSizes(largest, size) {
@@ -54,8 +53,8 @@ export class Toolbar {
     this.slider.value = size;
   }
 
-  enable({ done, undone }, picture) {
-    this.undo.disabled = !done.length;
+  enable({ canUndo, undone }, picture) {
+    this.undo.disabled = !canUndo;
     this.redo.disabled = !undone.length;
     this.clear.disabled = !picture;
   }

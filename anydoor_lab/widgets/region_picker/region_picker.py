@@ -9,6 +9,7 @@ import numpy as np
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.originals import Picture
 from anydoor_lab.widgets.bundle import bundled
+from anydoor_lab.widgets.examples import Example, scenes
 from anydoor_lab.widgets.painter.painter import Painter
 
 
@@ -33,3 +34,7 @@ class RegionPicker(Painter):
         label: str = "Scene: mark where the object goes",
     ) -> None:
         super().__init__(scene, region, label)
+
+    def examples(self) -> list[Example]:
+        """Photographs of the package."""
+        return scenes()

@@ -1,161 +1,76 @@
-// The Teleporter's settings, progress, proposals and before/after slider.
+// The Teleporter's panel: Generate, its settings, and what it made.
 import {
-  UPLOAD_LIMIT, button, element, fileButton, keepKeys, messageLine, scoped, urls,
+  button, downloads, element, fileButton, heard, keepKeys, messageLine, roving, scoped, tooLarge,
+  upload,
 } from "../elements.js";
+import { comparison, gallery, strip } from "./result.js";
+import { settings } from "./settings.js";
 
-// name of the setting, its label, step of its arrows
-const NUMBERS = [
-  ["steps", "Steps", 1],
-  ["guidance", "Guidance", 0.5],
-  ["seed", "Seed", 1],
-  ["proposals", "Proposals", 1],
-];
-const CHOICES = [
-  ["idx", "ID extractor"],
-  ["collage", "Collage"],
-  ["shape", "Region's shape"],
-  ["blend", "Paste back"],
-];
-
-// what was typed as a number within the range, whole where the setting is
-export function typedNumber(name, typed, [low, high]) {
-  const value = Math.min(high, Math.max(low, Number(typed) || low));
-  return name === "guidance" ? value : Math.round(value);
+function tell(model, text) {
+  model.set("message", text);
+  model.save_changes();
 }
 
-// the width of a picture behind the slider, pixels: at most 460 high, never too narrow to slide
-export const comparedWidth = (width, height) => Math.max(380, Math.round((460 * width) / height));
-
-function setter(model) {
-  return (name, value) => { model.set(name, value); model.save_changes(); };
+// a button that asks Python for something; what was said before is over
+function asking(model, send, text, what, properties = {}) {
+  return button(text, () => {
+    tell(model, "");
+    send({ do: what });
+  }, properties);
 }
 
-// a labelled input that follows its setting, and sets it
-function field(model, text, input, name, read) {
-  const set = setter(model);
-  const show = () => { input.value = model.get(name); };
-  input.addEventListener("change", () => set(name, read(input.value)));
-  input.dataset.setting = name;
-  model.on(`change:${name}`, show);
-  show();
-  return element("label", { className: "ad-field" }, text, input);
-}
-
-function settings(model) {
-  const ranges = model.get("_ranges"), choices = model.get("_choices");
-  const numbers = NUMBERS.map(([name, text, step]) => {
-    const [min, max] = ranges[name];
-    const input = element("input", { type: "number", min, max, step });
-    input.style.width = "76px";
-    return field(model, text, input, name, (typed) => typedNumber(name, typed, ranges[name]));
-  });
-  const selects = CHOICES.map(([name, text]) => {
-    const options = choices[name].map((own) => element("option", { value: own }, own));
-    return field(model, text, element("select", {}, ...options), name, String);
-  });
-  const own = { className: "ad-controls", role: "group", "aria-label": "Settings" };
-  return element("div", own, ...numbers, ...selects);
-}
-
-function openButton(model) {
-  return fileButton("Open recipe…", ".json,application/json", async (file) => {
-    if (file.size > UPLOAD_LIMIT) {
-      setter(model)("message", `${file.name} is larger than 9 MB; open it by its path`);
-      return;
-    }
-    model.send({ do: "open" }, undefined, [await file.arrayBuffer()]);
-  });
-}
-
-// the row of Generate, Cancel, Open and progress, following the model
-function work(model, root) {
-  const main = { className: "ad-main" };
-  const generate = button("Generate", () => model.send({ do: "generate" }), main);
-  const cancel = button("Cancel", () => model.send({ do: "cancel" }));
+// Generate, Cancel and progress, following the model; below, one place for all that is said
+function work(model, send, root) {
+  const generate = asking(model, send, "Generate", "generate", { className: "ad-main" });
+  const cancel = asking(model, send, "Cancel", "cancel");
   const bar = element("progress", { max: 1, "aria-label": "Progress" });
-  const status = element("span", { role: "status" });
-  function tell() {
+  const status = element("div", { role: "status" });
+  function show() {
     cancel.disabled = !model.get("busy");
     bar.value = model.get("progress");
-    bar.classList.toggle("ad-hidden", !model.get("busy"));
+    bar.classList.toggle("ad-unseen", !model.get("busy"));
     status.textContent = model.get("status");
     root.dataset.finished = model.get("finished");
     root.dataset.busy = model.get("busy");
   }
-  for (const name of ["busy", "progress", "status", "finished"]) model.on(`change:${name}`, tell);
-  tell();
-  const row = [generate, cancel, openButton(model), bar, status];
-  return element("div", { className: "ad-row" }, ...row);
+  for (const name of ["busy", "progress", "status", "finished"]) model.on(`change:${name}`, show);
+  show();
+  const row = element("div", { className: "ad-row" }, generate, cancel, bar);
+  const said = element("div", { className: "ad-said" }, status);
+  messageLine(model, said);
+  return element("div", {}, row, said);
 }
 
-// one button per proposal; a press chooses it
-function gallery(model, url) {
-  const own = { className: "ad-gallery", role: "group", "aria-label": "Proposals" };
-  const root = element("div", own), set = setter(model);
-  const mark = () => [...root.children].forEach((one, k) => (
-    one.setAttribute("aria-pressed", k === model.get("chosen"))
-  ));
-  function proposal(k) {
-    const name = `Proposal ${k + 1}`, image = element("img", { alt: name });
-    return button(image, () => set("chosen", k), { title: name });
-  }
-  function show() {
-    const images = model.get("_gallery");
-    while (root.children.length > images.length) root.lastChild.remove();
-    images.forEach((bytes, k) => {
-      if (!root.children[k]) root.append(proposal(k));
-      root.children[k].firstChild.src = url(`thumb${k}`, bytes);
-    });
-    mark();
-  }
-  model.on("change:_gallery", show);
-  model.on("change:chosen", mark);
-  show();
-  return root;
-}
-
-// the scene and the chosen proposal, one over the other up to a line that slides
-function comparison(model, url) {
-  const before = element("img", { alt: "The scene" });
-  const after = element("img", { alt: "The scene with the object" });
-  const edge = element("div", { className: "ad-edge" });
-  const slider = element("input", {
-    type: "range", min: 0, max: 100, value: 50, "aria-label": "Before and after",
+// what can be done with a result, and the way back from its recipe
+function keeping(model, send) {
+  const download = asking(model, send, "Download", "download", {
+    title: "The chosen picture, full size, as a PNG file with its recipe inside",
   });
-  slider.style.width = "130px";
-  const save = button("Save picture and recipe", () => model.send({ do: "save" }));
-  const sliding = element("label", { className: "ad-field" }, "Before", slider, "After");
-  const row = element("div", { className: "ad-row" }, sliding, save);
-  const compare = element("div", { className: "ad-compare" }, before, after, edge);
-  const root = element("div", { className: "ad-shown" }, row, compare);
-  function slide() {
-    after.style.clipPath = `inset(0 0 0 ${slider.value}%)`;
-    edge.style.left = `${slider.value}%`;
-  }
-  function show() {
-    before.src = url("before", model.get("_before"));
-    after.src = url("after", model.get("_after"));
-    root.classList.toggle("ad-hidden", !before.getAttribute("src"));
-    slide();
-  }
-  slider.addEventListener("input", slide);
-  before.addEventListener("load", () => {
-    const width = comparedWidth(before.naturalWidth, before.naturalHeight);
-    root.style.width = `min(100%, ${width}px)`;
+  const save = asking(model, send, "Save to folder", "save", {
+    title: "The same beside your notebook, in the folder anydoor_results unless told otherwise",
   });
-  for (const name of ["_before", "_after"]) model.on(`change:${name}`, show);
+  const open = fileButton("Open recipe…", ".png,.json,image/png,application/json", async (file) => {
+    tell(model, tooLarge(file));
+    if (!tooLarge(file)) await upload(send, { do: "recipe" }, file);
+  });
+  open.title = "A picture downloaded or saved here: its pictures, marks and settings come back";
+  const show = () => { download.disabled = save.disabled = model.get("shown") < 0; };
+  model.on("change:shown", show);
   show();
-  return root;
+  downloads(model);
+  const own = { className: "ad-row", role: "toolbar", "aria-label": "Keep" };
+  return roving(element("div", own, download, save, open));
 }
 
 export default {
   render({ model: shared, el }) {
-    const model = scoped(shared), url = urls();
+    const model = scoped(shared), send = heard(model);
     const root = element("div", { className: "ad ad-panel" });
-    root.append(settings(model), work(model, root));
-    messageLine(model, root);
-    const result = [gallery(model, url), comparison(model, url)];
-    root.append(element("div", { className: "ad-result" }, ...result));
+    const controls = element("div", { className: "ad-ask" });
+    controls.append(work(model, send, root), settings(model));
+    const result = element("div", { className: "ad-result" });
+    result.append(comparison(model), gallery(model), keeping(model, send), strip(model));
+    root.append(controls, result);
     keepKeys(root);
     el.append(root);
     return () => model.release();

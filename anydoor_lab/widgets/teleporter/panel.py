@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ipywidgets
 import numpy as np
 import traitlets
 from traitlets import Bool, Float, Int, List, Unicode
@@ -11,7 +12,7 @@ from traitlets import Bool, Float, Int, List, Unicode
 from anydoor_lab.conditioning.collage import offered_collages
 from anydoor_lab.conditioning.placement import BLENDS
 from anydoor_lab.widgets.bundle import bundled
-from anydoor_lab.widgets.view import SHOWN_PX, PngBytes, View, png
+from anydoor_lab.widgets.view import PngBytes, View, png, to_look_at
 
 RANGES = {"steps": (1, 100), "guidance": (1, 10), "seed": (0, 2**31 - 1), "proposals": (1, 8)}
 SETTINGS = ("steps", "guidance", "seed", "proposals", "idx", "collage", "shape", "blend")
@@ -44,6 +45,11 @@ class Panel(View):
     _choices = traitlets.Dict().tag(sync=True)
     _ranges = traitlets.Dict({k: list(v) for k, v in RANGES.items()}).tag(sync=True)
     _gallery = List(traitlets.Any()).tag(sync=True)
+    shown = Int(-1).tag(sync=True)
+    """Which of the results kept is shown, by its place in the strip; -1 for none."""
+    stale = Unicode("").tag(sync=True)
+    """A sentence while the pictures or marks are others than the shown result's."""
+    _strip = List(traitlets.Any()).tag(sync=True)
     _before = PngBytes(b"").tag(sync=True)
     _after = PngBytes(b"").tag(sync=True)
 
@@ -79,6 +85,10 @@ class Panel(View):
         self.message = f"{name} is {value}; expected {expected}. It stays {old}."
         return old
 
+    def show_strip(self, results: list[tuple[np.ndarray, str]]) -> None:
+        """The results kept: a picture (h, w, 3) uint8 and its settings in words, oldest first."""
+        self._strip = [{"picture": png(image, 112), "words": words} for image, words in results]
+
     def show_gallery(self, images: list[np.ndarray]) -> None:
         """Thumbnails of pictures (h, w, 3) uint8, one per proposal."""
         self._gallery = [png(image, 208) for image in images]
@@ -86,4 +96,13 @@ class Panel(View):
     def compare(self, before: np.ndarray, after: np.ndarray) -> None:
         """Put two pictures (H, W, 3) uint8 behind the slider."""
         with self.hold_sync():
-            self._before, self._after = png(before, SHOWN_PX), png(after, SHOWN_PX)
+            self._before, self._after = to_look_at(before), to_look_at(after)
+
+
+def side_by_side(*children: ipywidgets.DOMWidget) -> ipywidgets.Box:
+    """The widgets as columns that `panel.css` lays out, as many as there is room for."""
+    for child in children:
+        child.layout = ipywidgets.Layout(min_width="0", width="auto", overflow="visible")
+    row = ipywidgets.Box(children)
+    row.add_class("ad-columns")
+    return row

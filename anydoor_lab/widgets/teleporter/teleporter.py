@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +11,41 @@ import ipywidgets
 import numpy as np
 from matplotlib.figure import Figure
 
-from anydoor_lab.conditioning.conditioner import Conditioning
-from anydoor_lab.conditioning.edit import planned_edit
-from anydoor_lab.conditioning.official import paste_decoded
-from anydoor_lab.diffusion.guidance import Prepared
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
-from anydoor_lab.pipeline.proposals import Seeds, shown_by_seed
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.originals import Original, Picture
 from anydoor_lab.structures.pair import Pair
+from anydoor_lab.widgets.last_state import LastState
 from anydoor_lab.widgets.object_cutter.object_cutter import ObjectCutter
 from anydoor_lab.widgets.region_picker.region_picker import RegionPicker
-from anydoor_lab.widgets.teleporter.panel import Panel
-from anydoor_lab.widgets.teleporter.recipe import read_recipe, recipe_of, save_recipe
-from anydoor_lab.widgets.teleporter.variants import Variants
+from anydoor_lab.widgets.teleporter.panel import Panel, side_by_side
+from anydoor_lab.widgets.teleporter.placed import Placed
+from anydoor_lab.widgets.teleporter.placing import Placing
+from anydoor_lab.widgets.teleporter.recipe import read_recipe, save_recipe, with_recipe
+from anydoor_lab.widgets.uploads import Upload, pieces_of
 from anydoor_lab.widgets.view import BAD_INPUT, empty_figure
 
 PREVIEW_EVERY_S = 0.25
+KEPT = 12
+"""So many results are kept to come back to."""
+STALE = "Made before the last change of pictures or marks: press Generate for a new one."
 
 
-class Teleporter(ipywidgets.VBox):
+class Teleporter(LastState, ipywidgets.VBox):
     """An `ObjectCutter`, a `RegionPicker` and a `Panel` around one pipeline.
 
     Args:
         pipeline: places the object; its own settings stay as they are.
         reference, reference_mask: the object's picture and mask, to begin with.
         scene, region: the scene, and (H, W) bool or [y1, x1, y2, x2] in it, to begin with.
-        folder: where pictures and recipes are saved.
+        folder: where pictures and recipes are saved; a relative one in the working directory.
         sam: folder with SAM's weights, as of `ObjectCutter`.
         settings: first values of the panel: steps, guidance, seed, proposals, idx, collage,
             shape, blend.
 
     Attributes:
-        results: the last run's scenes, (H, W, 3) uint8 each.
+        kept: the last results, oldest first, each with all that made it.
     """
 
     def __init__(
@@ -55,29 +55,42 @@ class Teleporter(ipywidgets.VBox):
         scene: Picture | str | Path | None = None,
         reference_mask: np.ndarray | None = None,
         region: np.ndarray | Box | list[int] | None = None,
-        folder: str | Path = "outputs/teleporter",
+        folder: str | Path = "anydoor_results",
         sam: str | Path | None = None,
         **settings: Any,
     ) -> None:
-        self.results: list[np.ndarray] = []
+        self.kept: list[Placed] = []
         self.folder = Path(folder)
-        self._variants = Variants(pipeline)
-        self._prepared: tuple[Any, Prepared] | None = None
-        self._recipe: dict[str, Any] = {}
-        self._crop: Box | None = None
-        self._original: Original | None = None
+        self._placing = Placing(pipeline)
+        self._reopened: tuple[dict[str, Any], int] = ({}, 0)
+        self._upload = Upload()
         self._thread: threading.Thread | None = None
         self._cancelled = threading.Event()
         self.cutter = ObjectCutter(reference, reference_mask, sam)
         self.picker = RegionPicker(scene, region)
         own = pipeline.config
         self._resolution = own.resolution
-        first = {"steps": own.num_inference_steps, "guidance": own.guidance_scale}
-        first["collage"] = own.collage
-        self.panel = Panel(self._variants.names, **(first | settings))
+        first: dict[str, Any] = {"steps": own.num_inference_steps, "collage": own.collage}
+        first |= {"guidance": own.guidance_scale, **settings}
+        self.panel = Panel(self._placing.names, **first)
         self.panel.on_msg(self._hear)
         self.panel.observe(self._choose, "chosen")
-        super().__init__([_side_by_side(self.cutter, self.picker), self.panel])
+        self.panel.observe(self._bring_back, "shown")
+        for painter in (self.cutter, self.picker):
+            painter.observe(self._changed, "changed")
+        super().__init__([side_by_side(self.cutter, self.picker, self.panel)])
+        self.add_class("ad-teleporter")
+
+    @property
+    def results(self) -> list[np.ndarray]:
+        """The shown result's scenes, (H, W, 3) uint8 each."""
+        shown = self.shown
+        return [] if shown is None else [shown.scene(k) for k in range(len(shown.pieces))]
+
+    @property
+    def shown(self) -> Placed | None:
+        """The result that is shown; None before there is one."""
+        return self.kept[self.panel.shown] if 0 <= self.panel.shown < len(self.kept) else None
 
     def generate(self) -> bool:
         """Start placing in the background; False (and a message) where that is not possible."""
@@ -131,22 +144,40 @@ class Teleporter(ipywidgets.VBox):
 
     def save(self) -> Path | None:
         """Write the chosen picture and its recipe; None (and a message) without a picture."""
-        if not self.results or self._original is None:
+        shown = self.shown
+        if shown is None:
             self.panel.message = "There is nothing to save yet; press Generate first."
             return None
         with self.panel.telling():
-            recipe = {**self._recipe, "chosen": self.panel.chosen}
-            picture = self._original.changed_to(self.results[self.panel.chosen])
-            path = save_recipe(picture, recipe, self.folder)
-            self.panel.status = f"Saved {path} and its recipe {path.with_suffix('.json').name}"
+            chosen = self.panel.chosen
+            path = save_recipe(shown.picture(chosen), shown.recipe(chosen), self.folder)
+            self.panel.status = f"Saved {path.resolve()} and, as JSON, its recipe"
             return path
         return None
 
+    def download(self) -> None:
+        """Send the chosen picture, full size and with its recipe inside, to the browser's disk."""
+        shown = self.shown
+        if shown is None:
+            self.panel.message = "There is nothing to download yet; press Generate first."
+            return
+        chosen = self.panel.chosen
+        name = f"anydoor_seed{shown.settings['seed'] + chosen}.png"
+        self.panel.status = f"Writing {name}"
+        data = with_recipe(shown.picture(chosen), shown.recipe(chosen))
+        for content, buffers in pieces_of(name, data):
+            self.panel.send(content, buffers)
+        self.panel.status = f"Downloaded {name} ({len(data) / 1e6:.1f} MB, its recipe inside)"
+
     def open_recipe(self, recipe: str | Path | bytes) -> bool:
-        """Whether a recipe (its path, or its content as bytes) could be taken; else a message."""
+        """Whether a recipe could be taken; else a message.
+
+        Args:
+            recipe: a picture with its recipe inside, or a recipe's JSON: the path or the content.
+        """
         try:
-            text = recipe if isinstance(recipe, bytes) else Path(recipe).read_bytes()
-            facts, pictures = read_recipe(text)
+            content = recipe if isinstance(recipe, bytes) else Path(recipe).read_bytes()
+            facts, pictures = read_recipe(content)
         except BAD_INPUT as error:
             self.panel.message = str(error)
             return False
@@ -156,115 +187,112 @@ class Teleporter(ipywidgets.VBox):
         for name, value in facts["settings"].items():
             with self.panel.telling():
                 setattr(self.panel, name, value)
+        self._reopened = (dict(facts["settings"]), int(facts.get("chosen", 0)))
         weights = Path(facts["weights"]).name
         self.panel.status = f"Opened a recipe made with {weights}; press Generate"
         return True
 
+    def pictures(self) -> list[np.ndarray]:
+        """Reference, scene and result, as far as they are there."""
+        shown = self.shown
+        found = [*self.cutter.pictures(), *self.picker.pictures()]
+        return found if shown is None else [*found, shown.scene(self.panel.chosen)]
+
     def figure(self) -> Figure:
         """Reference, scene and results, and what they were made with, as a matplotlib figure."""
-        titles = ["reference", "scene", *(f"proposal {k + 1}" for k in range(len(self.results)))]
-        figure, panels = empty_figure(len(titles), titles)
         images = [self.cutter.image, self.picker.image, *self.results]
+        titles = ["reference", "scene", *(f"proposal {k + 1}" for k in range(len(images) - 2))]
+        figure, panels = empty_figure(len(titles), titles)
         for axes, image in zip(panels, images, strict=True):
             if image is not None:
                 axes.imshow(image)
-        if self._recipe:
-            weights = f"{Path(self._recipe['weights']).name}, {self._resolution} px"
-            made = {"weights": weights, **self._recipe["settings"]}
-            text = "; ".join(f"{name} {value}" for name, value in made.items())
-            figure.supxlabel(text, fontsize=9, color="#444444")
+        if self.shown is not None:
+            weights = f"weights {Path(self.shown.weights).name}, {self._resolution} px"
+            figure.supxlabel(f"{weights}; {self.shown.words}", fontsize=9, color="#444444")
         return figure
 
     def _run(self, pair: Pair, original: Original, settings: dict[str, Any]) -> None:
         """One press, in its own thread: the kernel stays free."""
-        began, done = time.perf_counter(), 0
+        began, done, panel = time.perf_counter(), 0, self.panel
         try:
-            pipeline = self._variants.pipeline(settings["idx"])
-            shown, prepared, seeds = self._prepare(pipeline, pair, settings)
-            arguments = (pipeline, pair, shown, prepared, seeds)
-            images: list[np.ndarray] = []
-            for images in self._images(*arguments, settings):  # noqa: B007
-                pass
-            if self._cancelled.is_set():
-                self.panel.message, self.panel.status = "", "Cancelled; all marks are as they were"
+            placed = self._placed(pair, original, settings)
+            if placed is None:
+                panel.message, panel.status = "", "Cancelled; all marks are as they were"
                 return
-            self._original, self._crop = original, shown.placement.crop
-            self.results = images
-            self._recipe = recipe_of(pair, original, settings, str(pipeline.name_or_path))
-            self.panel.chosen = 0
-            self._choose(None)
+            self._keep(placed)
             done = 1
-            edit = planned_edit(
-                pair.scene_mask, shown.placement, settings["blend"], pair.reference_mask
-            )
-            self.panel.message = " ".join(f"Note: {told}." for told in edit.warnings)
-            self.panel.status = f"Done in {time.perf_counter() - began:.1f} s"
+            panel.message = " ".join(f"Note: {told}." for told in placed.warnings)
+            panel.status = f"Done in {time.perf_counter() - began:.1f} s"
         except BAD_INPUT as error:  # torch's out-of-memory is a RuntimeError
-            self.panel.message = f"Placing failed: {error}"
-            self.panel.status = ""
+            panel.message, panel.status = f"Placing failed: {error}", ""
         finally:
-            self._show_results()
-            self.panel.busy = False
-            self.panel.finished += done
+            self._show_gallery()
+            panel.busy = False
+            panel.finished += done
 
-    def _prepare(
-        self, pipeline: AnyDoorPipeline, pair: Pair, settings: dict[str, Any]
-    ) -> tuple[Conditioning, Prepared, Seeds]:
-        """What is shown and the seeds of each; the costly encoding of it is kept for other seeds,
-        steps, guidance and proposals."""
-        seeds = [[settings["seed"] + k for k in range(settings["proposals"])]]
-        conditioner = pipeline.conditioner(settings["collage"])
-        shown, own = shown_by_seed(conditioner, [pair], seeds, settings["shape"])
-        arrays = [array for one in shown for array in one.inputs.values()]
-        key = (settings["idx"], *(hash(array.tobytes()) for array in arrays))
-        if self._prepared is None or self._prepared[0] != key:
-            self._prepared = (key, pipeline.prepare(shown))
-        return shown[0], self._prepared[1], own
-
-    def _images(
-        self,
-        pipeline: AnyDoorPipeline,
-        pair: Pair,
-        shown: Conditioning,
-        prepared: Prepared,
-        seeds: Seeds,
-        settings: dict[str, Any],
-    ) -> Iterator[list[np.ndarray]]:
-        """Yield the finished scenes; on the way show progress and what is to be seen so far."""
-        steps, last = settings["steps"], time.monotonic()
-        denoised = None
-        for denoised in pipeline.denoise(prepared, seeds, steps, settings["guidance"]):
+    def _placed(self, pair: Pair, original: Original, settings: dict[str, Any]) -> Placed | None:
+        """What a press makes, None once it is cancelled; progress and previews on the way."""
+        last, panel = time.monotonic(), self.panel
+        for step in self._placing.press(pair, original, settings):
             if self._cancelled.is_set():
-                return
+                return None
+            if isinstance(step, Placed):
+                return step
             now = time.monotonic()
             if now - last > PREVIEW_EVERY_S:
-                self.panel.show_gallery(list(pipeline.decode(denoised.x0)))
+                panel.show_gallery(step.previews())
                 last = now
-            with self.panel.hold_sync():
-                self.panel.progress = (denoised.step + 1) / steps
-                self.panel.status = f"Step {denoised.step + 1} of {steps}, t = {denoised.t}"
-        if denoised is not None:
-            how = (pair, shown.placement, settings["blend"], pipeline.config.preprocessing)
-            yield [paste_decoded(picture, *how) for picture in pipeline.model.decoded(denoised.x)]
+            with panel.hold_sync():
+                panel.progress = step.number / settings["steps"]
+                panel.status = f"Step {step.number} of {settings['steps']}, t = {step.t}"
+        return None
 
-    def _show_results(self) -> None:
-        """The gallery of the last finished run, in place of the previews."""
-        crop = self._crop
-        self.panel.show_gallery([i[crop.slices] for i in self.results] if crop else [])
+    def _keep(self, placed: Placed) -> None:
+        """Show a new result and put it into the strip."""
+        settings, chosen = self._reopened
+        same = settings == placed.settings and chosen < len(placed.pieces)
+        self._reopened = ({}, 0)
+        self.kept = [*self.kept, placed][-KEPT:]
+        self.panel.shown = len(self.kept) - 1
+        self.panel.chosen = chosen if same else 0
+        self.panel.show_strip([(one.pieces[0], one.words) for one in self.kept])
+        self._choose(None)
+
+    def _bring_back(self, _: Any) -> None:
+        """Show one of the results kept, and the settings that made it."""
+        if self.shown is None or self.running:
+            return
+        for name, value in self.shown.settings.items():
+            setattr(self.panel, name, value)
+        self.panel.chosen = min(self.panel.chosen, len(self.shown.pieces) - 1)
+        self._show_gallery()
+        self._choose(None)
+
+    def _show_gallery(self) -> None:
+        """The proposals of the shown result, in place of the previews."""
+        self.panel.show_gallery([] if self.shown is None else list(self.shown.pieces))
 
     def _choose(self, _: Any) -> None:
-        if self._original is not None and 0 <= self.panel.chosen < len(self.results):
-            self.panel.compare(self._original.rgb, self.results[self.panel.chosen])
+        shown, chosen = self.shown, self.panel.chosen
+        if shown is not None and 0 <= chosen < len(shown.pieces):
+            self.panel.compare(shown.original.rgb, shown.scene(chosen))
+            self._changed(None)
+
+    def _changed(self, _: Any) -> None:
+        """Mark the shown result while it is not of the pictures and marks that are there."""
+        if self.shown is not None:
+            try:
+                self.panel.stale = "" if self.shown.is_of(self.pair()) else STALE
+            except ValueError:  # nothing is marked, or everything
+                self.panel.stale = STALE
+        self.keep_last_state()
 
     def _hear(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
-        acts = {"generate": self.generate, "cancel": self.cancel, "save": self.save}
-        if content.get("do") in acts:
-            acts[content["do"]]()
-        if content.get("do") == "open":
-            self.open_recipe(bytes(buffers[0]))
-
-
-def _side_by_side(*children: ipywidgets.DOMWidget) -> ipywidgets.Box:
-    for child in children:
-        child.layout = ipywidgets.Layout(flex="1 1 360px", min_width="0", width="auto")
-    return ipywidgets.Box(children, layout=ipywidgets.Layout(flex_flow="row wrap", width="100%"))
+        do = content.get("do")
+        if do in ("generate", "cancel", "save", "download"):
+            getattr(self, do)()
+        elif do == "recipe":
+            with self.panel.telling():
+                data = self._upload.take(content, buffers)
+                if data is not None:
+                    self.open_recipe(data)

@@ -1,0 +1,1 @@
+"""AblationBoard: one pair, or several, through a grid of components."""

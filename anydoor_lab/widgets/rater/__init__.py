@@ -1,0 +1,1 @@
+"""Rater: blinded ratings for a user study."""

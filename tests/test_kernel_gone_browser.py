@@ -1,0 +1,105 @@
+"""A kernel that goes away in JupyterLab, in a real Chromium: what is said, kept, brought back."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from browser import drag, lab, lacking, notebook, page, screenshot, wait_until
+from test_widgets_browser import SAVE, kernel_is_ready, state
+
+if lacking() and not os.environ.get("CI"):
+    pytest.skip(lacking(), allow_module_level=True)
+
+CELL = (
+    "import numpy as np; from anydoor_lab.widgets import RegionPicker\n"
+    "rows = np.linspace(60, 220, 90, dtype=np.uint8)\n"
+    "widget = RegionPicker(np.tile(rows[:, None, None], (1, 140, 3)))"
+    + SAVE + "widget"
+)  # fmt: skip
+LONG = 60_000
+
+
+def menu(shown: Any, name: str, item: str) -> None:
+    shown.locator(f".lm-MenuBar-itemLabel:text-is('{name}')").click()
+    shown.get_by_role("menuitem", name=item).first.click()
+
+
+def kernels(shown: Any, address: str) -> list[dict[str, Any]]:
+    return list(shown.request.get(f"{address}/api/kernels").json())
+
+
+def run_all(shown: Any, address: str) -> Any:
+    """Run the notebook; its painter, once it shows a picture."""
+    wait_until(lambda: kernel_is_ready(shown, address), 90, "a connected kernel")
+    menu(shown, "Run", "Run All Cells")
+    painter = shown.locator(".ad-painter[data-ready]").first
+    painter.wait_for(timeout=LONG)
+    return painter
+
+
+def shut_down(shown: Any, address: str) -> None:
+    """End every kernel from outside, as `jupyter server stop` or the running list would."""
+    shown.evaluate("""async () => {
+      const [, token] = document.cookie.match(/_xsrf=([^;]+)/), headers = { "X-XSRFToken": token };
+      for (const { id } of await (await fetch("/api/sessions")).json()) {
+        await fetch(`/api/sessions/${id}`, { method: "DELETE", headers });
+      }
+    }""")
+    wait_until(lambda: not kernels(shown, address), 30, "kernels that end")
+
+
+def marked(shown: Any) -> int:
+    """How much of the first painter's canvas is marked, pixels."""
+    return int(shown.evaluate(
+        "() => { const c = document.querySelector('.ad-stage canvas');"
+        "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
+        ".filter((v, k) => k % 4 === 3 && v > 127).length; }"
+    ))  # fmt: skip
+
+
+def test_a_kernel_that_goes_away_is_told_and_the_drawing_comes_back(tmp_path: Path) -> None:
+    path, box = notebook(tmp_path / "picker.ipynb", CELL), [20, 30, 61, 97]
+    with lab(tmp_path) as address, page(1280, 800) as shown:
+        shown.goto(f"{address}/lab/tree/picker.ipynb", timeout=90_000)
+        shown.locator(".jp-Notebook").wait_for(timeout=90_000)
+        painter = run_all(shown, address)
+        drag(shown, painter, tuple(box), (90, 140))
+        wait_until(lambda: state(tmp_path)["box"] == box, 20, str(state(tmp_path)))
+
+        menu(shown, "Kernel", "Restart Kernel…")
+        shown.get_by_role("button", name="Confirm Kernel Restart").click()
+        painter.get_by_text("The kernel was restarted").wait_for(timeout=LONG)
+        assert marked(shown) == 41 * 67
+        screenshot(shown, "restarted_1280")
+        (tmp_path / "state.json").unlink()
+        painter = run_all(shown, address)
+        painter.get_by_text("is back; Undo takes it off").wait_for(timeout=LONG)
+        wait_until(lambda: state(tmp_path)["box"] == box, 20, "the drawing in the new kernel")
+        screenshot(shown, "back_1280")
+        painter.get_by_role("button", name="Undo").click()
+        wait_until(lambda: state(tmp_path)["box"] is None, 20, "undo")
+        painter.get_by_role("button", name="Redo").click()
+        wait_until(lambda: state(tmp_path)["box"] == box, 20, "redo")
+        assert not shown.locator(".ad-last-state").first.is_visible()
+        menu(shown, "File", "Save Notebook")
+        wait_until(lambda: "ad-last-state" in path.read_text(), 20, "a saved picture")
+
+        shut_down(shown, address)
+        drag(shown, painter, (5, 5, 20, 20), (90, 140))
+        painter.get_by_text("does not answer").wait_for(timeout=LONG)
+        assert marked(shown) == 15 * 15
+        screenshot(shown, "gone_1280")
+    with lab(tmp_path, again=True) as address, page(1280, 800) as shown:
+        shown.goto(f"{address}/lab/tree/picker.ipynb", timeout=90_000)
+        kept = shown.locator(".ad-last-state img")
+        kept.wait_for(timeout=90_000)
+        assert kept.evaluate("(image) => image.naturalHeight") > 50
+        screenshot(shown, "reopened_1280")
+    (cell,) = json.loads(path.read_text())["cells"]
+    kinds = [kind for output in cell["outputs"] for kind in output.get("data", {})]
+    assert "text/html" in kinds
