@@ -53,6 +53,8 @@ FROZEN = [
     "Dinov2Extractor",
     "Folder",
     "IndexedPairs",
+    "Mixture",
+    "mixture",
     "InstanceContrast",
     "JointPlacing",
     "JointSamples",
