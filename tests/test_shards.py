@@ -1,4 +1,4 @@
-"""Shards: the same samples as from files, from a disk or over a network, and whole or not at all."""
+"""Shards: the samples of the files, from a disk or over a network; whole or not at all."""
 
 from __future__ import annotations
 

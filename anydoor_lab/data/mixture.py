@@ -136,7 +136,7 @@ class Mixture:
 
 
 def _quotas(shares: np.ndarray) -> np.ndarray:
-    """How many of `BLOCK` samples each set gets, (S,) int: the largest remainders are rounded up."""
+    """How many of `BLOCK` samples each set gets, (S,) int: largest remainders are rounded up."""
     exact = shares * BLOCK
     quotas = np.floor(exact).astype(np.int64)
     lacking = BLOCK - int(quotas.sum())

@@ -75,8 +75,8 @@ class Straightforward:
         for _ in range(self.passes):
             for _ in range(TURNS):
                 _move(moved, rng)
-                moved |= true
-            if true.sum() / moved.sum() < target:
+                moved = np.logical_or(moved, true).astype(np.uint8)
+            if np.count_nonzero(moved * true) / np.count_nonzero(moved + true) < target:
                 break
         _, pieces, facts, _ = cv2.connectedComponentsWithStats(moved)
         largest = 1 + int(np.argmax(facts[1:, cv2.CC_STAT_AREA])) if len(facts) > 1 else 0
@@ -91,6 +91,9 @@ def _move(mask: np.ndarray, rng: np.random.Generator, whole: bool = False) -> No
     x2 = width if whole else int(rng.integers(x1 + 1, width + 1))
     if not whole and rng.random() < 0.1:
         mask[(y1 + y2) // 2, (x1 + x2) // 2] = rng.integers(2)
-    kernel = np.ones((int(rng.integers(*REACH)),) * 2, np.uint8)
+    size = int(rng.integers(*REACH))
+    shapes = ((cv2.MORPH_RECT, (3, 3)), (cv2.MORPH_RECT, (size, size)),
+              (cv2.MORPH_ELLIPSE, (size, size)), (cv2.MORPH_RECT, (size, size // 2)))  # fmt: skip
+    kernel = cv2.getStructuringElement(*shapes[int(rng.integers(len(shapes)))])
     change = cv2.dilate if rng.random() < 0.5 else cv2.erode
     mask[y1:y2, x1:x2] = change(np.ascontiguousarray(mask[y1:y2, x1:x2]), kernel)

@@ -66,8 +66,8 @@ class Shards:
             raise UnusablePair("unreadable picture", f"{name} is cut short")
         if len(content) > size:
             raise RunError(
-                f"{self.place} gave {len(content)} bytes of {shard} for {size}; it must know how to "
-                "give a range of bytes (over HTTP: Range)"
+                f"{self.place} gave {len(content)} bytes of {shard} for {size}; it must know how "
+                "to give a range of bytes (over HTTP: Range)"
             )
         return Member(content, name)
 
