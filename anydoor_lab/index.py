@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.compose import plain
 from anydoor_lab.config.door import door
@@ -26,12 +27,30 @@ def main(cfg: DictConfig) -> None:
         raise InputError("data is not given; add data=<set> (python -m anydoor_lab.index --help)")
     if cfg.do == "look":
         look(cfg)
-    elif cfg.do == "check":
-        check(cfg)
-    elif cfg.do == "shard":
-        shard(cfg)
-    else:
-        build(cfg)
+        return
+    does = {"build": build, "check": check, "shard": shard}[cfg.do]
+    for one in each_set(cfg):
+        does(one)
+
+
+def each_set(cfg: DictConfig) -> Iterator[DictConfig]:
+    """The config for each set of a mixture, those that are not there named and passed over."""
+    if "sets" not in cfg.data:
+        yield cfg
+        return
+    data = plain(cfg.data)
+    for name, node in data["sets"].items():
+        if not data["weights"].get(name):
+            continue
+        if not Path(node["root"]).is_dir():
+            print(f"{name}: missing, {node['root']} is no folder")
+            continue
+        one = cfg.copy()
+        OmegaConf.set_struct(one, False)
+        one.data = node
+        if cfg.shards.out:
+            one.shards.out = str(Path(cfg.shards.out) / name)
+        yield one
 
 
 def release_of(cfg: DictConfig) -> tuple[str, Path, Release, Path]:

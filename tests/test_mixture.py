@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import inside
 from anydoor_lab.conditioning.conditioner import Conditioner
 from anydoor_lab.config.assemble import make_source
 from anydoor_lab.config.compose import compose_config
@@ -201,3 +202,18 @@ def test_a_training_on_the_papers_mixture_logs_loss_by_set_type_and_timestep(
     assert len([name for name in found if name.startswith("set/")]) >= 12
     assert {name for name in found if name.startswith("set/")} <= {f"set/{n}" for n in PAPER}
     assert state.rejected == {}
+
+
+def test_a_mixture_is_indexed_set_by_set(
+    paper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    only = [f"data.weights.{name}=0" for name in PAPER if name not in ("msra", "mose", "duts")]
+    given = ["data=paper_mix", f"data.root={paper}", "data.sets.duts.root=nowhere", *only]
+    ended = inside.run("index", *given, "index.workers=0", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert "mose train: 4 groups" in ended.out and "msra: 8 groups" in ended.out
+    assert "duts: missing, nowhere is no folder" in ended.out and "lvis" not in ended.out
+    packed = inside.run("index", *given, "do=shard", f"shards.out={tmp_path / 's'}", cwd=tmp_path)
+    assert packed.code == 0, packed.err
+    assert {path.parent.name for path in (tmp_path / "s").rglob("*.tar")} == {"mose", "msra"}

@@ -35,7 +35,7 @@ RESOLUTION, VIDEOS, FRAMES = 512, 16, 4
 PHOTOS = ("astronaut", "chelsea", "coffee", "rocket")
 GPU_NEEDS, WORKERS = 120, 8
 RADII = (0.05, 0.4)
-"""Of the objects, as shares of the picture's height: what the released code's filters let through."""
+"""Of the objects, as shares of the picture's height: as the released code's filters allow."""
 
 
 def main() -> None:
