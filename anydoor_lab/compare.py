@@ -30,6 +30,7 @@ from anydoor_lab.runs.ledger import (
     plan_job,
     write_ledger,
 )
+from anydoor_lab.runs.settings import CONFIG
 from anydoor_lab.structures.errors import InputError, RunError
 
 AS_THEY_ARE = "; finished ones stay as they are"
@@ -62,6 +63,22 @@ def compare(folder: Path) -> None:
     table, paths = write_comparison(runs, folder, f"Comparison of {len(runs)} runs")
     print(f"\n{table.terminal()}")
     print("\n".join(f"{kind:8s} {path}" for kind, path in paths.items()))
+
+
+def draw_results(sweep: Path) -> Path:
+    """Write `results.png`: a row for each pair, a column for each run that was scored; its path.
+
+    Raises:
+        ValueError: no run has pictures.
+    """
+    from anydoor_lab.report.figures import save
+    from anydoor_lab.report.pictures import picture_grid
+    from anydoor_lab.report.scores import caption_of
+
+    folders = [path.parent for path in sorted(sweep.glob(f"*/{SCORES}"))]
+    caption = caption_of(read_scores(folders[0]), "Results by pair")
+    places: dict[str, Path | str] = dict(zip(short_names(folders), folders, strict=True))
+    return save(picture_grid(places, caption), sweep / "results.png")
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
@@ -170,7 +187,10 @@ class Ending:
                 write_experiment(self.sweep, self.experiment)
             else:
                 compare(self.sweep)
-            print(f"page     {write_dashboard(self.sweep, self.experiment)}")
+            if any(self.sweep.glob(f"*/{CONFIG}")):  # of trainings
+                print(f"page     {write_dashboard(self.sweep, self.experiment)}")
+            else:
+                print(f"picture  {draw_results(self.sweep)}")
         except ValueError as error:
             print(f"no comparison: {error}", file=sys.stderr)
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.compose import output_folder
 from anydoor_lab.config.door import door
-from anydoor_lab.structures.files import check_writable
+from anydoor_lab.structures.files import check_writable, write_sealed
 
 RUNS_OWN = ("model", "data", "data_seed", "eval", "metrics")
 
@@ -21,14 +22,19 @@ def main(cfg: DictConfig) -> None:
     from anydoor_lab.config import assemble, devices, pipelines
     from anydoor_lab.config.devices import start_processes
     from anydoor_lab.config.values import check_values
-    from anydoor_lab.runs.folder import SCORES
+    from anydoor_lab.runs.folder import FACTS, SCORES
     from anydoor_lab.training.processes import told_of_the_lost
 
     folder = output_folder()
+    job = HydraConfig.get()
     if (folder / SCORES).exists() and not cfg.overwrite:
+        if job.mode == RunMode.MULTIRUN:  # the same sweep again
+            print(f"scores   {folder / SCORES} are there already")
+            return
         raise FileExistsError(f"{folder} holds scores already; add overwrite=true")
     check_writable(folder / SCORES)
-    chosen = as_the_run(cfg, list(HydraConfig.get().overrides.task))
+    overrides = list(job.overrides.task)
+    chosen = as_the_run(cfg, overrides)
     check_values(chosen, "evaluate")
     pipelines.silence_libraries()
     leading = start_processes()
@@ -43,6 +49,7 @@ def main(cfg: DictConfig) -> None:
     with told_of_the_lost():
         row, results = bench.score(assemble.build_method(chosen.method, pipeline), row_name(cfg))
     if leading:
+        write_sealed(folder / FACTS, {"overrides": overrides})
         bench.report([row, *bench.anchors()], results, folder)
 
 

@@ -106,7 +106,7 @@ def place_folders(cfg: DictConfig) -> None:
     lacking = next((name for name in ("references", "scenes") if not cfg[name]), None)
     if lacking:
         raise InputError(f"{lacking} is not given; folders take references= and scenes=")
-    box = OmegaConf.to_object(cfg.box) if OmegaConf.is_list(cfg.box) else cfg.box
+    box: Any = OmegaConf.to_object(cfg.box) if OmegaConf.is_list(cfg.box) else cfg.box
     manifest = cfg.boxes and Path(cfg.boxes)
     requests, passed_over = requests_of(Path(cfg.references), Path(cfg.scenes), manifest, box)
     out = Path(cfg.out) if Path(cfg.out).suffix == "" else Path("placed")
@@ -160,10 +160,10 @@ def placer(cfg: DictConfig) -> Callable[[Pair], np.ndarray]:
         method = build_method(cfg.method, pipeline)
         return lambda pair: method([pair], [[cfg.seed]], [rng_for(cfg.seed, 0, "method")])[0].scene
     names = ("num_inference_steps", "guidance_scale", "seed", "blend", "preset")
-    given = {name: cfg[name] for name in names} | {"shape": cfg.shape or "box"}
+    given: dict[str, Any] = {name: cfg[name] for name in names} | {"shape": cfg.shape or "box"}
 
     def placed(pair: Pair) -> np.ndarray:
-        masks = {"reference_mask": pair.reference_mask, "scene_mask": pair.scene_mask}
+        masks: Any = {"reference_mask": pair.reference_mask, "scene_mask": pair.scene_mask}
         collage = asked_collage(cfg, pipeline)
         done = pipeline(
             pair.reference, pair.scene, **masks, **given, collage=collage, output_type="np"

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.compose import plain
 from anydoor_lab.config.door import door
-from anydoor_lab.structures.checks import check_choice
+from anydoor_lab.structures.checks import check_choice, of_settings
 from anydoor_lab.structures.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def release_of(cfg: DictConfig) -> tuple[str, Path, Release, Path]:
     if "release" not in data:
         raise InputError("this data needs no index; train and do=look read it as it is")
     root = Path(data["root"])
-    release = Release(**data["release"])
+    release = of_settings(Release, data["release"], "data.release")
     folder = data.get("index") or index_folder(data["name"], root, release.splits)
     return data["name"], root, release, Path(folder)
 

@@ -59,17 +59,19 @@ def shown(source: IndexedPairs, draws: int = 200) -> set[tuple[str, int, int]]:
     found = set()
     for draw in range(draws):
         for entry in range(len(source)):
-            rows = [source.index.row(r) for r in source.rows(entry, np.random.default_rng(draw))]
+            drawn = source.rows(entry, np.random.default_rng(draw))
+            rows = [source.index.row(place, ("group", "object", "frame")) for place in drawn]
             assert (rows[0]["group"], rows[0]["object"]) == (rows[1]["group"], rows[1]["object"])
             found.add((rows[0]["object"], rows[0]["frame"], rows[1]["frame"]))
     return found
 
 
 def test_two_frames_are_at_least_the_share_of_the_video_apart(tmp_path: Path) -> None:
-    rows = [row(frame=frame, frames=20) for frame in range(20)]
-    source = source_of(rows, tmp_path, min_interval=0.3)
-    distances = {abs(a - b) for _, a, b in shown(source, 2000)}
-    assert distances == set(range(6, 20))
+    for frames, share, least in ((20, 0.3, 6), (30, 0.1, 3), (9, 0.1, 1)):
+        rows = [row(frame=frame, frames=frames) for frame in range(frames)]
+        source = source_of(rows, tmp_path, min_interval=share)
+        distances = {abs(a - b) for _, a, b in shown(source, 2000)}
+        assert distances == set(range(least, frames))
 
 
 def test_every_allowed_pair_is_drawn_and_no_other(tmp_path: Path) -> None:
@@ -145,6 +147,7 @@ def test_a_set_without_a_pair_says_why(tmp_path: Path) -> None:
         ({"min_interval": 1.0}, "min_interval is 1.0"),
         ({"held_out": -0.1}, "held_out is -0.1"),
         ({"limits": {"min_component": 2}}, "min_component is 2"),
+        ({"limits": {"min_size": 2}}, "limits has no min_size; it has min_mask_area"),
         ({"limits": {"min_mask_area": 0.7}}, "expected the first to be smaller"),
         ({"limits": {"min_score": float("nan")}}, "min_score is nan"),
     ],

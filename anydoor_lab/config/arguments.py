@@ -15,7 +15,7 @@ from anydoor_lab.structures.errors import InputError
 PATHS = frozenset(
     {
         *("reference", "reference_mask", "scene", "mask", "out", "run", "runs", "lora", "source"),
-        *("references", "scenes", "boxes"),
+        *("references", "scenes", "boxes", "data.references", "data.manifest", "data.instances"),
         *("init", "begin", "train.resume", "data.root", "data.scenes", "data.index"),
         "idx.extractor.source",
         *("model.base", "model.vae", "model.init"),

@@ -13,7 +13,7 @@ from anydoor_lab.data.index.store import Index, index_folder
 from anydoor_lab.data.limits import Limits
 from anydoor_lab.data.source import Counts, Split, reasons
 from anydoor_lab.data.split import SMALLEST_SPLIT
-from anydoor_lab.structures.checks import UnusablePair, check_choice
+from anydoor_lab.structures.checks import UnusablePair, check_choice, of_settings
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import resized_mask
 from anydoor_lab.structures.pair import Pair, Quality, Variation
@@ -82,11 +82,14 @@ class IndexedPairs:
         self.shards = None if shards is None else Shards(shards)
         self.index = _opened(name, self.root, _folder(name, self.root, index, self.shards, splits))
         _check_place(name, self.index, self.root, self.shards)
-        references, scenes, rejected = Limits(**limits or {}).judged(self.index)
+        references, scenes, rejected = of_settings(Limits, limits or {}, "limits").judged(
+            self.index
+        )
         self._references, self._scenes = references, scenes
         self._frames = self.index.numbers("frame")
         starts = _starts(self.index, variation)
-        intervals = np.maximum(np.ceil(min_interval * self.index.numbers("frames")), 1)
+        shares = min_interval * self.index.numbers("frames")
+        intervals = np.maximum(np.ceil(shares - 1e-6), 1)  # 0.1 x 30 is a hair above 3
         if variation == "still":
             usable = references & scenes
         else:

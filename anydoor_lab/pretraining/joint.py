@@ -69,7 +69,7 @@ class JointSamples:
         **_needed: Path,
     ) -> None:
         self.seed, self.remove_background = seed, remove_background
-        self.world = getattr(frames, "world", frames)
+        self.world: Any = getattr(frames, "world", frames)
         self.settings, self.edge_px = settings, edge_px
         shown = self.world.varied(variations)
         self.names, self.collage_weights = list(collages), _shares(collages.values())

@@ -57,7 +57,8 @@ class LabelledSamples:
         frame = self.frames.frames(entry)[int(rng.integers(2))]
         if rng.random() < self.clean:
             ground = int(rng.integers(256))
-            frame = self.frames.world.clean_view(entry, ground=ground, longer_side=0.6)
+            drawn: Any = self.frames.world  # things are not drawn: clean=0 for them
+            frame = drawn.clean_view(entry, ground=ground, longer_side=0.6)
         look = view(frame, self.side_px, rng, **self.looks)
         return {"image": self.shown(look), "labels": self.label(entry), "index": index}
 
@@ -107,7 +108,8 @@ class Naming(nn.Module):
     def scores(self, samples: LabelledSamples, count: int) -> dict[str, float]:
         """Share of right names of `count` identities never trained on, by attribute and in all:
         on clean drawings, and on box crops of photographs as `AttributesKept` takes them."""
-        world, side = samples.frames.world, samples.side_px
+        world: Any = samples.frames.world
+        side = samples.side_px
         scores = {"identities": float(count)}
         for kind in ("clean", "photo") if hasattr(world, "clean_view") else ("photo",):
             looks = []

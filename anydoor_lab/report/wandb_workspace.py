@@ -53,7 +53,7 @@ def workspace(sweep: Path, group: str, project: str, entity: str) -> Any:
         panels.LinePlot(title="loss by timestep", x="step", metric_regex=r"loss/t_.*"),
     ]
     shown = [panels.MediaBrowser(media_keys=[key]) for key in ("samples/final", RESULTS)]
-    sections = {"Scores": bars, "Results": shown, "Losses": losses}
+    sections: dict[str, Any] = {"Scores": bars, "Results": shown, "Losses": losses}
     return spaces.Workspace(
         entity=entity,
         project=project,

@@ -30,7 +30,7 @@ from anydoor_lab.structures.files import ASIDE, read_sealed, write_sealed, write
 FACTS, SCORES, GRID = "run.json", "scores.json", "grid.png"
 BEFORE, SKIPPED, FAILURE = "before.json", "skipped.jsonl", "failure.json"
 WRITTEN = (CONFIG, FACTS, SCORES, GRID, BEFORE, SKIPPED, FAILURE, "metrics.jsonl", "wandb_id.txt",
-           "loss.png", "scores.md", "scores.csv", "scores.tex",
+           "loss.png", "scores.md", "scores.csv", "scores.tex", "rows.csv", "rows.parquet",
            "checkpoints", "samples", "results", "wandb", LOCK)  # fmt: skip
 """What runs write; everything else in a run's folder is the user's."""
 

@@ -182,8 +182,8 @@ class WandbTracker:
 
     def tabulate(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """As a `wandb.Table`, so that runs are compared picture by picture."""
-        columns = list(rows[0]) if rows else []
-        cells = [[self._cell(row[column]) for column in columns] for row in rows]
+        columns: Any = list(rows[0]) if rows else []
+        cells: Any = [[self._cell(row[column]) for column in columns] for row in rows]
         with staging(self._folder / "wandb"):
             self._run.log({name: self._wandb.Table(columns=columns, data=cells)})
 

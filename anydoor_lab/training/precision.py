@@ -40,7 +40,7 @@ class Masters:
     def hand_down(self) -> None:
         """Round the copies into the 16-bit weights."""
         with torch.no_grad():
-            torch._foreach_copy_(self.live, self.weights)
+            torch._foreach_copy_([*self.live], [*self.weights])
 
 
 def frozen_layers(model: nn.Module) -> Iterator[nn.Module]:
