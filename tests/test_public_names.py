@@ -64,6 +64,8 @@ FROZEN = [
     "Dinov2Extractor",
     "Folder",
     "IndexedPairs",
+    "Mixture",
+    "mixture",
     "InstanceContrast",
     "JointPlacing",
     "JointSamples",
