@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -195,6 +195,7 @@ class CustomDiffusion(Tuned):
     steps: int = 250
     learning_rate: float = 1e-5
     batch_size: int = 2
+    _mask: Any = field(default=None, init=False, repr=False)
 
     def words(self, number: int) -> list[str]:
         """New words, as many."""
@@ -213,10 +214,6 @@ class CustomDiffusion(Tuned):
         embeddings.requires_grad_(True)  # only then it takes a hook
         self._mask = embeddings.register_hook(lambda gradient: gradient * only)
         return [{"params": weights}, {"params": [embeddings], "weight_decay": 0.0}]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._mask: Any = None
 
     def _new_words(self, pipeline: Any) -> list[int]:
         """The numbers of the subjects' words, which the text encoder knows as the kind's word."""
