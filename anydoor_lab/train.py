@@ -136,6 +136,7 @@ class Trainer:
         row: dict[str, Any] | None = from_first(known)
         if row is None:
             row = self.bench.score(self.method, "before training")[0]
+            self.training.pipeline.captures.clear()  # training needs their memory
             if self.leading:
                 write_sealed(path, row)
         return row
@@ -207,6 +208,7 @@ class Trainer:
         first = range(min(4, len(self.bench.pairs)))
         with state.averaged():
             results = results_of(self.method, self.bench.pairs, first, self.bench.settings)
+        self.training.pipeline.captures.clear()  # training needs their memory
         image = sheet([result_row(result) for result in results], side_px=128)
         caption = f"{self.bench.scale}, step {step}: {' | '.join(HEADERS)}"
         note = self.bench.note

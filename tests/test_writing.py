@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,25 @@ def test_copies_do_not_follow_their_tensors() -> None:
     taken = copied({"weights": {"a": tensor}})
     tensor += 1
     assert taken["weights"]["a"].tolist() == [0, 0, 0]
+
+
+def test_milestones_are_averaged_weights_that_stay(tmp_path: Path) -> None:
+    settings = replace(SHORT, steps=6, keep_checkpoints=1, milestone_every=2)
+    state = state_of(Line())
+    list(fitting.fit(state, Points(), settings, tmp_path, {"frozen": "f"}))
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    names = [f"milestone_{step:08d}" for step in (2, 4, 6)]
+    assert kept == [*names, "step_00000006"]
+    found = load_checkpoint(tmp_path / names[-1])
+    assert set(found.tensors) == {"ema"} and found.facts["frozen"] == "f" and found.step == 6
+    for name, tensor in state.averaged_tensors().items():
+        assert torch.equal(found.tensors["ema"][name], tensor)
+    newest = newest_checkpoint(tmp_path)
+    assert newest is not None and newest.path.name == "step_00000006"
+    with pytest.raises(ValueError, match="is a milestone, .* without the optimizer's state"):
+        state_of(Line()).restore(found)
+
+
+def test_a_milestone_that_no_checkpoint_is_written_with_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"milestone_every is 3; expected 0, or a multiple of"):
+        replace(SHORT, checkpoint_every=2, milestone_every=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,7 +161,8 @@ def chosen_sampling(model: DictConfig) -> dict[str, Any]:
 
 
 def load_pipeline(source: str | Path) -> AnyDoorPipeline:
-    """A trained pipeline from a run's folder or from a folder in diffusers' layout.
+    """A trained pipeline from a run's folder (of its newest checkpoint), from the folder of one of
+    its checkpoints or milestones, or from a folder in diffusers' layout.
 
     Raises:
         ValueError: the folder is neither, a file of it is missing or damaged, it names classes
@@ -205,15 +207,23 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
     from anydoor_lab.models.finite import check_tensors
     from anydoor_lab.runs.folder import Run
     from anydoor_lab.runs.settings import check_config, read_config
-    from anydoor_lab.training.checkpoint import load_named, newest_checkpoint
+    from anydoor_lab.training.checkpoint import (
+        MANIFEST,
+        load_checkpoint,
+        load_named,
+        newest_checkpoint,
+    )
     from anydoor_lab.training.precision import round_frozen
 
-    config = read_config(folder)
-    cfg = OmegaConf.create(config)
-    checkpoint = newest_checkpoint(Run(folder, config).checkpoints, groups=("ema",))
+    single = (folder / MANIFEST).is_file()
+    home = folder.absolute().parents[1] if single else folder
+    config = read_config(home)
+    cfg, every = OmegaConf.create(config), Run(home, config).checkpoints
+    read = partial(load_checkpoint, folder) if single else partial(newest_checkpoint, every)
+    checkpoint = read(groups=("ema",))
     if checkpoint is None:
         raise InputError(f"{folder} has no checkpoint yet; train it to its first one")
-    check_config(folder, config, checkpoint.facts)
+    check_config(home, config, checkpoint.facts)
     pipeline = build_pipeline(cfg)
     model = pipeline.model.freeze(cfg.train.trained, cfg.train.get("lora_rank", 16))
     round_frozen(model, cfg.train.get("frozen_precision", "fp32"))

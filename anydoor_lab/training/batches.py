@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.errors import InputError, RunError
 
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
     """How to train. `batch_size` is the number of samples of one optimizer step over all
-    processes and micro-batches; `learning_rate` falls to zero by a cosine over the last
+    processes and micro-batches; every `milestone_every` steps (0: never) the averaged weights stay
+    for good; `learning_rate` falls to zero by a cosine over the last
     `decay_share` of the steps."""
 
     steps: int
@@ -31,6 +33,7 @@ class FitSettings:
     log_every: int = 10
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    milestone_every: int = 0
 
     def __post_init__(self) -> None:
         at_least_one = ("steps", "batch_size", "micro_batches", "log_every", "checkpoint_every")
@@ -38,6 +41,22 @@ class FitSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"train.{name} is {value!r}; expected a whole number from 1")
+        every = self.milestone_every
+        if not isinstance(every, int) or every < 0 or every % self.checkpoint_every:
+            raise InputError(
+                f"train.milestone_every is {every!r}; expected 0, or a multiple of "
+                f"train.checkpoint_every ({self.checkpoint_every})"
+            )
+
+    def lasts(self, step: int) -> bool:
+        """Whether the checkpoint of `step` is a milestone too."""
+        return self.milestone_every > 0 and step % self.milestone_every == 0
+
+
+class Samples(Protocol):
+    """Training samples by global index: dicts of arrays, each a pure function of the index."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +86,12 @@ def learning_rate(step: int, settings: FitSettings) -> float:
     into_decay = max(0.0, (step - (settings.steps - decay_steps)) / decay_steps)
     decayed = 0.5 * (1 + math.cos(math.pi * min(1.0, into_decay))) if settings.decay_share else 1.0
     return settings.learning_rate * warm * decayed
+
+
+def next_batch(batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
+    """The next batch; an error of a worker process as its own sentence, without its traceback."""
+    try:
+        return next(batches)
+    except RuntimeError as error:
+        sentence = str(error).strip().splitlines()[-1].removeprefix("RuntimeError: ")
+        raise RunError(sentence) from error

@@ -57,8 +57,21 @@ def save_checkpoint(
         write_folder(part, tensors, {**facts, "step": step})
     for old in [path for path in _published(folder) if _order(path) <= _order(final)][:-keep]:
         _remove(old)
-    for left in folder.glob(f".step_*{PART}"):
+    for left in folder.glob(f".*_*{PART}"):
         shutil.rmtree(left, ignore_errors=True)
+    return final
+
+
+def save_milestone(folder: Path, step: int, averaged: Tensors, facts: dict[str, Any]) -> Path:
+    """Publish `folder/milestone_<step>` atomically: the averaged weights alone, a quarter of a
+    checkpoint. It is never pruned, and nothing can be resumed from it.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    final = folder / f"milestone_{step:08d}"
+    with whole_folder(final, folder / f".{final.name}{PART}") as part:
+        write_folder(part, {"ema": averaged}, {**facts, "step": step})
     return final
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -22,8 +22,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from anydoor_lab.structures.errors import InputError, RunError
-from anydoor_lab.training.batches import FitSettings, Plan, learning_rate
-from anydoor_lab.training.checkpoint import Checkpoint, load_named, save_checkpoint
+from anydoor_lab.training.batches import FitSettings, Plan, Samples, learning_rate, next_batch
+from anydoor_lab.training.checkpoint import (
+    Checkpoint,
+    load_named,
+    save_checkpoint,
+    save_milestone,
+)
 from anydoor_lab.training.compiling import compile_blocks, eager
 from anydoor_lab.training.meter import Meter
 from anydoor_lab.training.optimizer import optimizer_class
@@ -33,12 +38,6 @@ from anydoor_lab.training.writing import Writing, copied
 
 MAX_SKIPPED_STEPS = 10
 """A run stops after this many steps in a row whose gradient is not finite."""
-
-
-class Samples(Protocol):
-    """Training samples by global index: dicts of arrays, each a pure function of the index."""
-
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +105,10 @@ class TrainingState:
         tensors, facts = self._kept(facts)
         return save_checkpoint(folder, self.step, tensors, facts, keep)
 
-    def save_beside(self, folder: Path, facts: dict[str, Any], keep: int) -> None:
-        """The same in the background, of the state as it is now.
+    def save_beside(
+        self, folder: Path, facts: dict[str, Any], keep: int, lasting: bool = False
+    ) -> None:
+        """The same in the background, of the state as it is now; `lasting`: a milestone too.
 
         Raises:
             Exception: the checkpoint before could not be written.
@@ -116,7 +117,13 @@ class TrainingState:
             return
         tensors, facts = self._kept(facts)
         taken, step = copied(tensors), self.step
-        self.writing.begin(lambda: save_checkpoint(folder, step, taken, facts, keep))
+
+        def write() -> None:
+            if lasting:
+                save_milestone(folder, step, taken["ema"], facts)
+            save_checkpoint(folder, step, taken, facts, keep)
+
+        self.writing.begin(write)
 
     def _kept(self, facts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """What a checkpoint holds: tensors by group and name, and facts."""
@@ -140,6 +147,10 @@ class TrainingState:
             ValueError: it is of another architecture (names the first difference).
         """
         what = str(checkpoint.path)
+        if not {"weights", "ema", "optimizer"} <= set(checkpoint.tensors):
+            raise InputError(
+                f"{what} is a milestone, without the optimizer's state; start with init={what}"
+            )
         load_named(self.trained, checkpoint.tensors["weights"], what)
         if self.masters:
             self.masters.hand_down()
@@ -250,7 +261,8 @@ def fit(
             state.check_finite()
             state.writing.check()
             if folder and (last or state.step % settings.checkpoint_every == 0):
-                state.save_beside(folder, facts or {}, settings.keep_checkpoints)
+                kept = (settings.keep_checkpoints, settings.lasts(state.step))
+                state.save_beside(folder, facts or {}, *kept)
     finally:
         state.writing.finish()
 
@@ -264,7 +276,7 @@ def optimizer_step(
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     for micro in range(settings.micro_batches):
-        batch = send_to_device(_next_batch(batches), accelerator.device, non_blocking=True)
+        batch = send_to_device(next_batch(batches), accelerator.device, non_blocking=True)
         texts = (text for text in batch.get("rejected", ()) if text)
         state.rejected.update(reason for text in texts for reason in text.split("; "))
         last = micro == settings.micro_batches - 1
@@ -286,12 +298,3 @@ def optimizer_step(
     state.optimizer.zero_grad(set_to_none=True)
     meter.note(finite, gradient_norm=float(norm), learning_rate=rate)
     return finite
-
-
-def _next_batch(batches: Iterator[dict[str, Any]]) -> dict[str, Any]:
-    """The next batch; an error of a worker process as its own sentence, without its traceback."""
-    try:
-        return next(batches)
-    except RuntimeError as error:
-        sentence = str(error).strip().splitlines()[-1].removeprefix("RuntimeError: ")
-        raise RunError(sentence) from error

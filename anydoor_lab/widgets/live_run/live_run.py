@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from anydoor_lab.runs.folder import Run
 from anydoor_lab.runs.tracking import LocalTracker, RunFacts, read_metrics
 from anydoor_lab.structures.images import read_image
-from anydoor_lab.training.batches import FitSettings
-from anydoor_lab.training.fit import Samples, TrainingState, fit
+from anydoor_lab.training.batches import FitSettings, Samples
+from anydoor_lab.training.fit import TrainingState, fit
 from anydoor_lab.widgets.bundle import bundled
 from anydoor_lab.widgets.view import BAD_INPUT, View, empty_figure, png
 
