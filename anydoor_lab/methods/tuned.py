@@ -196,6 +196,10 @@ class CustomDiffusion(Tuned):
     learning_rate: float = 1e-5
     batch_size: int = 2
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._mask: Any = None
+
     def words(self, number: int) -> list[str]:
         """New words, as many."""
         return [f"<subject-{k}>" for k in range(number)]
@@ -213,10 +217,6 @@ class CustomDiffusion(Tuned):
         embeddings.requires_grad_(True)  # only then it takes a hook
         self._mask = embeddings.register_hook(lambda gradient: gradient * only)
         return [{"params": weights}, {"params": [embeddings], "weight_decay": 0.0}]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._mask: Any = None
 
     def _new_words(self, pipeline: Any) -> list[int]:
         """The numbers of the subjects' words, which the text encoder knows as the kind's word."""
