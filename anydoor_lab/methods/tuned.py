@@ -197,6 +197,10 @@ class CustomDiffusion(Tuned):
     batch_size: int = 2
     _mask: Any = field(default=None, init=False, repr=False)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._mask: Any = None
+
     def words(self, number: int) -> list[str]:
         """New words, as many."""
         return [f"<subject-{k}>" for k in range(number)]
