@@ -133,7 +133,10 @@ def test_worker_processes_read_shards_over_http(mose: Path, served: str) -> None
     packed = stream(source(None, mose / "shards", shards=served))
     straight = [packed[index] for index in range(8)]  # opened here first, then forked
     plan = Plan(FitSettings(steps=4, batch_size=2), 0, 0, 1)
-    loader = DataLoader(packed, batch_sampler=plan, num_workers=2, multiprocessing_context="fork")
+    samples: Any = packed
+    loader: Any = DataLoader(
+        samples, batch_sampler=plan, num_workers=2, multiprocessing_context="fork"
+    )
     found = [batch["target"].numpy() for batch in loader]
     assert np.array_equal(np.concatenate(found), np.stack([one["target"] for one in straight]))
 

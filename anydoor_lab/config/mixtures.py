@@ -56,7 +56,7 @@ def mixture(
 
 def _absent(node: Mapping[str, Any]) -> bool:
     """Whether neither a set's folder nor its index is there; a set without a root is always."""
-    places = [node.get(key) for key in ("root", "index") if node.get(key)]
+    places = [str(node[key]) for key in ("root", "index") if node.get(key)]
     return bool(places) and not any(Path(place).is_dir() for place in places)
 
 

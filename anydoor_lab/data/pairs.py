@@ -273,7 +273,7 @@ def _check_place(name: str, index: Index, root: Path | None, shards: Shards | No
         raise InputError(f"{name}: data.root is null; give the folder that holds {name}")
 
 
-def _opened(name: str, root: Path, folder: Path) -> Index:
+def _opened(name: str, root: Path | None, folder: Path) -> Index:
     try:
         return Index(folder)
     except InputError as error:
