@@ -241,7 +241,7 @@ def fit(
         compile_blocks(state.objective)
     try:
         while state.step < settings.steps:
-            finite = _optimizer_step(state, batches, settings, meter)
+            finite = optimizer_step(state, batches, settings, meter)
             state.count(finite)
             last = state.step == settings.steps
             logging = last or state.step % settings.log_every == 0
@@ -255,7 +255,7 @@ def fit(
         state.writing.finish()
 
 
-def _optimizer_step(
+def optimizer_step(
     state: TrainingState, batches: Iterator[Any], settings: FitSettings, meter: Meter
 ) -> bool:
     """One update of the weights; False, and no change, where the gradient is not finite."""
