@@ -53,7 +53,8 @@ def digests(stream: PairStream, plan: Plan, workers: int = 0) -> list[str]:
     """A hash of each sample that the plan asks for: its index, set, replacements and arrays."""
     starting = "fork" if workers else None
     found = []
-    for batch in DataLoader(stream, batch_sampler=plan, num_workers=workers,
+    samples: Any = stream
+    for batch in DataLoader(samples, batch_sampler=plan, num_workers=workers,
                             multiprocessing_context=starting):  # fmt: skip
         for place in range(len(batch["index"])):
             told = [(name, value[place]) for name, value in sorted(batch.items())]

@@ -186,6 +186,8 @@ class IndexedPairs:
 
         try:
             image = read_reduced(self._file(row), factor)
+        except UnusablePair:
+            raise
         except (InputError, FileNotFoundError) as error:
             raise UnusablePair("unreadable picture", str(error)) from error
         height, width = row["height"], row["width"]

@@ -67,7 +67,7 @@ def main() -> None:
 def speed(folder: Path, size: tuple[int, int], fast: bool) -> tuple[str, *tuple[float, ...]]:
     """Name of a size, samples a second and core of ours and of the other two, and the ratios."""
     source = video_set(folder, size)
-    stream = PairStream(source, Conditioner(resolution=RESOLUTION))
+    stream = PairStream(source, Conditioner(resolution=RESOLUTION, as_bytes=True))
     released, plain_one = (Straightforward(source, RESOLUTION, passes) for passes in (250, 0))
     works: dict[str, Callable[[int], object]] = {
         "ours": stream.__getitem__, "released": released.sample, "plain": plain_one.sample,
@@ -121,7 +121,8 @@ def video_set(root: Path, size: tuple[int, int]) -> IndexedPairs:
 
 def profile(folder: Path) -> None:
     """Print the dearest functions of 60 samples."""
-    stream = PairStream(video_set(folder, SIZES[1]), Conditioner(resolution=RESOLUTION))
+    source = video_set(folder, SIZES[1])
+    stream = PairStream(source, Conditioner(resolution=RESOLUTION, as_bytes=True))
     stream[0]
     with cProfile.Profile(time.process_time) as seen:
         for index in range(60):

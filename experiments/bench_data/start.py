@@ -74,7 +74,7 @@ def main(folder: Path) -> None:
     before, begun = private_mb("self"), time.perf_counter()
     source = IndexedPairs("large", folder, index=folder)
     opened, taken = time.perf_counter() - begun, private_mb("self") - before
-    stream = PairStream(source, Conditioner(resolution=512))
+    stream = PairStream(source, Conditioner(resolution=512, as_bytes=True))
     plan = Plan(FitSettings(steps=40, batch_size=4), 0, 0, 1)
     loader = iter(DataLoader(stream, batch_sampler=plan, num_workers=WORKERS,
                              multiprocessing_context="fork"))  # fmt: skip
