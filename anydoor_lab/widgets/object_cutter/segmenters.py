@@ -9,12 +9,10 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from anydoor_lab.conditioning.prompt import Click
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import resized
-
-Click = tuple[int, int, bool]
-"""(y, x, whether it is on the object), pixels."""
 
 
 class Segmenter(Protocol):
@@ -43,7 +41,7 @@ def grab_cut(
         cv2.setRNGSeed(0)
         models = np.zeros((1, 65)), np.zeros((1, 65))
         cv2.grabCut(small, marks, None, *models, 4, cv2.GC_INIT_WITH_MASK)
-    found = _main_parts(marks % 2 == 1, [(y * scale, x * scale) for y, x, on in clicks if on])
+    found = main_parts(marks % 2 == 1, [(y * scale, x * scale) for y, x, on in clicks if on])
     large = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     return large > 0.5
 
@@ -66,7 +64,7 @@ def _first_guess(
     return marks
 
 
-def _main_parts(found: np.ndarray, wanted: Sequence[tuple[float, float]]) -> np.ndarray:
+def main_parts(found: np.ndarray, wanted: Sequence[tuple[float, float]]) -> np.ndarray:
     """The connected parts that were clicked, else those of at least a tenth of the largest."""
     number, labels, facts, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8))
     if number < 2:
