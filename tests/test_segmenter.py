@@ -20,6 +20,7 @@ from anydoor_lab.pretraining.segmentation import (
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.widgets.object_cutter.seeded import SeededGrabCut
+from anydoor_lab.widgets.object_cutter.segmenters import grab_cut
 
 BOX = Box(20, 70, 30, 90)
 
@@ -143,3 +144,15 @@ def test_a_folder_without_a_segmenter_is_refused_with_the_command_that_makes_one
 ) -> None:
     with pytest.raises(InputError, match="no object segmenter in .*part=segmenter"):
         SeededGrabCut(tmp_path)
+
+
+def test_one_click_beside_an_object_that_fills_its_box_frees_it_from_the_ground() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(20, 60, (120, 160, 3), dtype=np.uint8)  # dark leaves, all in the box
+    mask = np.zeros((120, 160), np.uint8)
+    cv2.ellipse(mask, (80, 66), (70, 40), 0, 0, 360, 1, -1)
+    image[mask > 0] += np.array([90, 50, 10], np.uint8)
+    box = Box(0, 120, 0, 160)
+    cut = grab_cut(image, box, [(12, 20, False)])
+    both = np.count_nonzero(cut & (mask > 0)) / np.count_nonzero(cut | (mask > 0))
+    assert both > 0.9
