@@ -114,9 +114,9 @@ class Trainer:
             after, results = self.bench.score(self.method, "after training")
         state.rejected = sum(gathered(state.rejected), Counter())
         if tracker:
-            scores = self.bench.report(
-                [before, after, *self.bench.anchors()], results, self.run.folder
-            )
+            rows = [before, after, *self.bench.anchors()]
+            seed = self.training.settings.seed
+            scores = self.bench.report(rows, results, self.run.folder, seed)
             self.conclude(scores, after, state, tracker)
 
     def restore(self, state: TrainingState, checkpoint: Checkpoint) -> None:
@@ -150,6 +150,7 @@ class Trainer:
         """Take the steps of the loop: progress bar, numbers, samples at fixed seeds, signals."""
         from tqdm import tqdm
 
+        from anydoor_lab.training.compiling import compiled_so_far
         from anydoor_lab.training.stop import Listening
 
         settings = self.training.settings
@@ -160,9 +161,13 @@ class Trainer:
             total=settings.steps * batch, initial=state.step * batch,
             desc="training", unit="sample", disable=not self.leading,
         )  # fmt: skip
+        compiled = 0
         with bar, Listening() as listening:
             for progress in steps:
                 bar.update(batch)
+                if settings.compile and compiled_so_far()[0] != compiled:
+                    compiled, seconds = compiled_so_far()
+                    bar.write(f"compiled {compiled} pieces of the networks in {seconds:.0f} s")
                 if tracker:
                     self.write_down(progress, state, tracker)
                 if progress.metrics:

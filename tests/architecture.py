@@ -25,7 +25,7 @@ DOORS = len(FLOORS)  # the commands, and `config`, which they share
 SHARED_BY_DOORS = "config"
 COMMANDS = frozenset(
     {"train", "evaluate", "generate", "compare", "dashboard", "convert", "export", "pretrain"}
-    | {"doctor", "demo"}
+    | {"doctor", "demo", "index"}
 )
 """The street: each .py at the top of the package is one of these, and nothing else is there."""
 

@@ -16,7 +16,8 @@ from anydoor_lab.config.compose import conf_dir
 from anydoor_lab.data.readers.photos import Photos
 from anydoor_lab.data.things import Things
 from anydoor_lab.metrics.effnet import EffnetScore, effnet_judge
-from anydoor_lab.metrics.retrieval import lab_difference, retrieval
+from anydoor_lab.metrics.lab_difference import lab_difference
+from anydoor_lab.metrics.retrieval import retrieval
 from anydoor_lab.models.effnet import PACKAGE, EfficientNetLite0, _Conv
 from anydoor_lab.models.idx.effnet import EffnetExtractor
 from anydoor_lab.pretrain import pretrain

@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 import commands
+from anydoor_lab.models.effnet import PACKAGE
 from anydoor_lab.report.printed import paper_csv, read_paper
 from networks import model_overrides
 from test_ledger import QUICK
@@ -79,6 +81,54 @@ def test_every_id_says_what_it_is_in_few_lines(name: str) -> None:
         assert head in readme
     assert f"python experiments/{name}/run.py" in readme
     assert len((folder / "run.py").read_text().splitlines()) <= 60
+
+
+@pytest.mark.parametrize("name", sorted(p.parent.name for p in ROOT.glob("experiments/*/run.py")))
+def test_every_run_imports_what_is_there_and_says_how_it_is_called(name: str) -> None:
+    search = {"PYTHONPATH": str(ROOT / "experiments" / name), "CUDA_VISIBLE_DEVICES": ""}
+    ended = commands.module(["run", "--help"], ROOT, search, timeout=120)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert ended.stdout.startswith("usage:")
+
+
+@pytest.mark.skipif(find_spec(PACKAGE) is None, reason=f"{PACKAGE} is not installed")
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("things_retrieval", {"rows.csv", "table.md"}),
+        ("things_identity", {"things.csv", "things.md", "things.png"}),
+    ],
+)
+def test_what_is_asked_of_things_runs_quickly(name: str, written: set[str], here: Path) -> None:
+    search = {"PYTHONPATH": str(here / "experiments" / name), "CUDA_VISIBLE_DEVICES": ""}
+    ended = commands.module(["run", "--fast"], here, search, timeout=600)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    out = here / "runs" / "fast" / name
+    assert {path.name for path in out.iterdir()} == written
+    for path in out.glob("*.csv"):
+        rows = pd.read_csv(path)
+        assert list(rows.columns) == COLUMNS and set(rows["scale"]) == {"tiny"}
+        assert (rows["low"] <= rows["value"]).all() and (rows["value"] <= rows["high"]).all()
+    for path in out.glob("*.md"):
+        assert "tiny scale, not comparable with the paper" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (["things_retrieval", "--objects", "1"], "--objects is 1; expected at least 2"),
+        (["things_retrieval", "--parts", "nowhere"], "nowhere is no folder"),
+        (["things_identity", "--objects", "nowhere"], "nowhere is no folder"),
+        (["things_identity", "--objects", ".", "--run", ""], "has no picture with alpha"),
+    ],
+)
+def test_what_cannot_be_asked_of_things_is_one_sentence(
+    call: list[str], said: str, here: Path
+) -> None:
+    search = {"PYTHONPATH": str(here / "experiments" / call[0]), "CUDA_VISIBLE_DEVICES": ""}
+    ended = commands.module(["run", *call[1:]], here, search)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith("error: ") and said in ended.stderr
 
 
 def test_printed_numbers_are_those_of_the_paper() -> None:

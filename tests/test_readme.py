@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 import inside
 from anydoor_lab.structures import names
 from anydoor_lab.structures.images import read_image, read_rgba, write_image
+from released import videos
 from test_official import ldm_pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,6 +60,8 @@ def folder(tmp_path: Path, cutouts: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     use_quick_settings(conf)
     monkeypatch.setattr(names, "conf_beside", lambda package: conf)
     shutil.copytree(cutouts, here / "my_photos")
+    videos.mose(here / "mose")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # where indexes are kept
     cut = read_rgba(sorted(cutouts.glob("*.png"))[3])
     rng = np.random.default_rng(0)
     for name, picture in {
@@ -70,6 +73,8 @@ def folder(tmp_path: Path, cutouts: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     }.items():
         write_image(here / "written.png", picture)
         (here / "written.png").rename(here / name)  # a reader goes by what is in a file
+    (here / "my_scenes").mkdir()
+    shutil.copy(here / "street.jpg", here / "my_scenes")
     ldm_pipeline().save_pretrained(tmp_path / "ldm")
     call = ["layout=official", f"source={tmp_path / 'ldm'}", "out=anydoor.ckpt"]
     assert inside.run("convert", *call, cwd=here).code == 0

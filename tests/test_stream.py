@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import DataLoader, default_collate
 
 from anydoor_lab.conditioning.conditioner import Conditioner
 from anydoor_lab.config.assemble import make_source
@@ -18,6 +20,7 @@ from anydoor_lab.config.compose import compose_config
 from anydoor_lab.data.cache import KeptPairs
 from anydoor_lab.data.source import Counts
 from anydoor_lab.data.world import World
+from anydoor_lab.diffusion.loss import as_numbers
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.training.samples import MAX_TRIES, PairStream, epoch_order
@@ -186,3 +189,16 @@ def test_pairs_of_other_settings_are_kept_elsewhere(
     cfg = compose_config("train", "share=true")
     with pytest.raises(ValueError, match="use share=false"):
         kept_pairs(cfg, PairStream(Noted(3), CONDITIONER))
+
+
+def test_bytes_become_the_very_numbers_and_are_a_quarter_of_the_memory() -> None:
+    world, short = World(size_px=64), replace(CONDITIONER, as_bytes=True)
+    plain, small = PairStream(world, CONDITIONER, 5), PairStream(world, short, 5)
+    names = ("id_image", "collage", "shape_mask", "target")
+    for index in range(8):
+        expected, seen = plain[index], small[index]
+        assert 4 * sum(seen[n].nbytes for n in names) == sum(expected[n].nbytes for n in names)
+        scaled = as_numbers(default_collate([seen]))
+        for name in names:
+            assert scaled[name].dtype == torch.float32
+            assert torch.equal(scaled[name][0], torch.from_numpy(expected[name])), name

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import read_image
 from anydoor_lab.widgets import ObjectCutter, RegionPicker
 from anydoor_lab.widgets.examples import Example, offered, photographed, references, scenes
 from anydoor_lab.widgets.teleporter.recipe import read_recipe
 from anydoor_lab.widgets.uploads import MAX_BYTES, Upload, pieces_of
-from test_widgets import SCENE, teleporter
+from test_widgets import SCENE, drawn, teleporter
 
 if TYPE_CHECKING:
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
@@ -106,6 +107,18 @@ def test_a_mask_of_another_size_is_fitted_and_one_of_another_shape_refused() -> 
     send(picker, "mask", "m.png", b"no picture", 10**6)
     assert picker.message.startswith("This mask cannot be used: m.png")
     assert np.array_equal(picker.mask, before)
+
+
+def test_a_stroke_leaves_messages_that_are_not_about_the_mask() -> None:
+    picker = RegionPicker(SCENE)
+    picker.set_state({"message": "What was drawn is back."})
+    picker.set_state({"_region": drawn(np.ones((60, 90), np.bool_)), "strokes": 1})
+    assert picker.message.startswith("The whole picture is marked")
+    picker.set_state({"_region": drawn(Box(1, 9, 1, 9).mask(60, 90)), "strokes": 2})
+    assert picker.message == ""
+    picker.set_state({"message": "What was drawn is back."})
+    picker.set_state({"_region": drawn(Box(1, 9, 2, 9).mask(60, 90)), "strokes": 3})
+    assert picker.message == "What was drawn is back."
 
 
 def test_heic_is_a_sentence_that_says_what_to_do(tmp_path: Path) -> None:

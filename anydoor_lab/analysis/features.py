@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
 from anydoor_lab.data.source import PairSource
-from anydoor_lab.metrics.interval import Interval, student_interval
+from anydoor_lab.metrics.interval import Interval, wilson_interval
 from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.structures.checks import UnusablePair, check_choice
 from anydoor_lab.structures.errors import InputError
@@ -93,14 +93,23 @@ def similarity(queries: np.ndarray, gallery: np.ndarray, compared: Compared) -> 
     return alike.numpy()
 
 
-def retrieval(similarities: np.ndarray) -> Interval:
-    """Percentage of queries (rows) most similar to their own column, with its 95 % interval.
+def found(similarities: np.ndarray) -> np.ndarray:
+    """(N,) bool, whether each query (row) is most similar to its own column.
 
     Args:
         similarities: (N, N); query i and column i are two frames of one object.
     """
-    right = similarities.argmax(axis=1) == np.arange(len(similarities))
-    return student_interval(100.0 * right, (0.0, 100.0))
+    right: np.ndarray = similarities.argmax(axis=1) == np.arange(len(similarities))
+    return right
+
+
+def retrieval(similarities: np.ndarray) -> Interval:
+    """Percentage of queries most similar to their own column, with its 95 % interval (Wilson's).
+
+    Args:
+        similarities: (N, N), as for `found`.
+    """
+    return wilson_interval(found(similarities), 100.0)
 
 
 def token_components(tokens: np.ndarray, components: int = 3) -> np.ndarray:

@@ -15,9 +15,11 @@ from anydoor_lab.structures.errors import InputError
 PATHS = frozenset(
     {
         *("reference", "reference_mask", "scene", "mask", "out", "run", "runs", "lora", "source"),
-        *("references", "scenes", "boxes"),
-        *("init", "begin", "train.resume", "data.root", "data.scenes", "idx.extractor.source"),
+        *("references", "scenes", "boxes", "data.references", "data.manifest", "data.instances"),
+        *("init", "begin", "train.resume", "data.root", "data.scenes", "data.index"),
+        "idx.extractor.source",
         *("model.base", "model.vae", "model.init"),
+        *("method.source", "method.photos", "method.adapter", "method.unet", "method.redux"),
         *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"),
     }
 )

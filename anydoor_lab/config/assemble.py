@@ -6,16 +6,17 @@ The only file between the settings and the library; commands call it, nothing be
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from anydoor_lab.config.caches import filled_pool, kept_frozen, kept_pairs
 from anydoor_lab.config.compose import leaf, plain, settings
-from anydoor_lab.config.devices import build_accelerator
+from anydoor_lab.config.devices import build_accelerator, present_device
+from anydoor_lab.config.judges import build_judges
 from anydoor_lab.runs.provenance import available_memory
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import named
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from anydoor_lab.data.source import PairSource, Split
     from anydoor_lab.diffusion.loss import DiffusionLoss
     from anydoor_lab.evaluation.generate import Generate
-    from anydoor_lab.evaluation.judges import Judges
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
     from anydoor_lab.report.bench import Bench
     from anydoor_lab.runs.tracking import RunFacts, Tracker
@@ -71,9 +71,8 @@ def build_training(cfg: DictConfig) -> Training:
     accelerator = build_accelerator(cfg.train.precision)
     settings = build_fit_settings(cfg)
     pipeline = build_pipeline(cfg)
-    if (
-        cfg.share and accelerator.device.type == "cpu"
-    ):  # a GPU computes them sooner than a disk reads
+    # a GPU computes them sooner than a disk reads; files are kept of fp32
+    if cfg.share and accelerator.device.type == "cpu" and cfg.train.precision != "bf16":
         pipeline.model.kept = kept_frozen(pipeline.model)
     samples = build_samples(cfg, pipeline)
     model = pipeline.model.freeze(cfg.train.trained, cfg.train.lora_rank)
@@ -131,7 +130,7 @@ def build_samples(cfg: DictConfig, pipeline: AnyDoorPipeline) -> PairStream:
     source = build_source(cfg, "train")
     conditioner = pipeline.conditioner()
     if isinstance(conditioner, Conditioner):
-        conditioner = replace(conditioner, **plain(cfg.conditioning))
+        conditioner = replace(conditioner, as_bytes=True, **plain(cfg.conditioning))
     stream = PairStream(source, conditioner, cfg.seed, cfg.train.still_share)
     return replace(stream, kept=kept_pairs(cfg, stream)) if cfg.get("share") else stream
 
@@ -190,61 +189,39 @@ def memory_plan(training: Training, half: bool, resolution: int) -> str:
     return needed.plan(batch, settings.micro_batches, free + needed.weights, str(device))
 
 
-def build_judges(cfg: DictConfig) -> Judges:
-    """The metrics of a config; one whose network this scale does not have is left out."""
-    from anydoor_lab.evaluation.judges import Judges
-    from anydoor_lab.metrics.protocol import ScoreProtocol
-
-    metrics, sources = {}, dict(plain(cfg.model.judges))
-    for name, node in cfg.metrics.items():
-        if not OmegaConf.is_dict(node):
-            raise InputError(
-                f"metrics.{name} is {node!r}, no metric; its file in conf/metrics must begin with "
-                "`# @package metrics.<its name>`"
-            )
-        if node.get("source", "") is not None:
-            metrics[str(name)] = build_metric(node, f"model.judges.{name}")
-    protocol = ScoreProtocol(
-        crop=cfg.eval.crop, clip=judge_source(sources, "clip"), dino=judge_source(sources, "dino")
-    )
-    return Judges(metrics, protocol)
-
-
-def build_metric(node: DictConfig, setting: str) -> Any:
-    """One metric; its network is looked for first, so that a missing one is one sentence."""
-    from anydoor_lab.models.sources import obtain
-
-    metric = leaf(node)
-    source = node.get("source")
-    return metric(source=str(obtain(source, setting=setting))) if source else metric()
-
-
-def judge_source(sources: Mapping[str, Any], name: str) -> str:
-    """Where a judge's network lies."""
-    from anydoor_lab.models.sources import obtain
-
-    return str(obtain(sources[name], setting=f"model.judges.{name}"))
-
-
 def build_bench(cfg: DictConfig) -> Bench:
     """The held-out pairs, judges and settings by which models are scored."""
     from anydoor_lab.data.source import note_of
     from anydoor_lab.evaluation.pairs import held_out_pairs
     from anydoor_lab.evaluation.settings import EvalSettings
     from anydoor_lab.report.bench import Bench
+    from anydoor_lab.report.rows import data_name
+    from anydoor_lab.runs.provenance import config_hash
+    from anydoor_lab.runs.settings import relevant
 
     settings = EvalSettings(**plain(cfg.eval))
     source = build_source(cfg, "held_out")
     judges = build_judges(cfg).of(source)
     passed_over: Counter[str] = Counter()
     pairs = held_out_pairs(source, settings, passed_over)
-    return Bench(cfg.model.name, settings, judges, pairs, note_of(source), passed_over)
+    known: dict[str, Any] = {"data": data_name(cfg), "config": config_hash(relevant(plain(cfg)))}
+    known["truth"] = getattr(source, "truth", True)
+    return Bench(cfg.model.name, settings, judges, pairs, note_of(source), passed_over, **known)
 
 
-def build_method(node: DictConfig, pipeline: AnyDoorPipeline | None = None) -> Generate:
-    """The method of a node `method`; with the pipeline, where it asks for one."""
-    method = leaf(node)
-    built: Generate = method(pipeline=pipeline) if needs_pipeline(node) else method()
+def build_method(
+    node: DictConfig, pipeline: AnyDoorPipeline | None = None, device: str = "auto"
+) -> Generate:
+    """The method of a node `method`; with the pipeline and the device, where it asks for one.
+
+    Raises:
+        ValueError: something that it needs is missing.
+    """
+    known = settings(named(node._target_))
+    given: dict[str, Any] = {"pipeline": pipeline} if "pipeline" in known else {}
+    if "device" in known:
+        given["device"] = present_device(device)
+    built: Generate = leaf(node)(**given)
     return built
 
 

@@ -6,7 +6,8 @@ import argparse
 import os
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,8 +58,15 @@ def run_experiment(
         experiment: what it does.
         arguments: of the command line; its own where None.
     """
-    try:
+    with refusals():
         experiment(read_arguments(Path(script).resolve().parent, arguments))
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Inside, a wrong input ends the command in one sentence and exit code 2."""
+    try:
+        yield
     except (AnyDoorError, FileNotFoundError, FileExistsError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(REFUSED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from anydoor_lab.diffusion.timesteps import TimestepSampler
 from anydoor_lab.structures.rng import rng_for
 
 TIMESTEP_BINS = 4
+BYTES = {"id_image": (1 / 255, 0.0), "collage": (2 / 255, -1.0), "target": (2 / 255, -1.0)}
+"""Factor and shift of pictures that come as uint8."""
 
 
 class DiffusionLoss(nn.Module):
@@ -56,14 +58,15 @@ class DiffusionLoss(nn.Module):
         Args:
             batch: `index` (B,), `variation` (list of B), `id_image` (B, 3, S, S) in [0, 1],
                 `target` and `collage` (B, 3, R, R) in [-1, 1], `shape_mask` (B, 1, R, R),
-                and what else the model's branches read;
-                for a model of several ID extractors also `extractor` (B,), which one to use.
+                and what else the model's branches read; bytes are scaled as in `as_numbers`;
+                for a model of several ID extractors also `extractor` (B,), which one to use;
+                of a mixture also `set` (list of B).
 
         Returns:
             `loss` scalar, `per_sample` (B,), and `groups`: which samples belong to which
-            timestep bin and variation, (B,) bool each.
+            timestep bin, variation and set, (B,) bool each.
         """
-        indices = [int(i) for i in batch["index"]]
+        indices, batch = torch.as_tensor(batch["index"]).tolist(), as_numbers(batch)
         x0 = self._clean_latents(batch["target"], indices).float()
         noise = self._normal(indices, "noise", x0.shape[1:]).to(x0)
         t = self._draw_timesteps(indices, batch["variation"], x0.device)
@@ -75,7 +78,7 @@ class DiffusionLoss(nn.Module):
         squared = (output.float() - self.schedule.target(x0, noise, t).float()) ** 2
         weight = self._weights(batch["shape_mask"], squared)
         per_sample = (squared * weight).mean(dim=(1, 2, 3))
-        groups = self._groups(t, batch["variation"])
+        groups = self._groups(t, batch["variation"], batch.get("set", ()))
         return {"loss": per_sample.mean(), "per_sample": per_sample, "groups": groups}
 
     def _clean_latents(self, target: torch.Tensor, indices: list[int]) -> torch.Tensor:
@@ -113,11 +116,28 @@ class DiffusionLoss(nn.Module):
         weight = 1 + (self.region_weight - 1) * share
         return weight / weight.mean(dim=(1, 2, 3), keepdim=True)
 
-    def _groups(self, t: torch.Tensor, variations: list[str]) -> dict[str, torch.Tensor]:
+    def _groups(
+        self, t: torch.Tensor, variations: list[str], sets: Sequence[str]
+    ) -> dict[str, torch.Tensor]:
         width = len(self.schedule) // TIMESTEP_BINS
         groups = {}
         for start in range(0, len(self.schedule), width):
             groups[f"t_{start}_{start + width}"] = (t >= start) & (t < start + width)
-        for name in sorted(set(variations)):
-            groups[name] = torch.tensor([v == name for v in variations], device=t.device)
+        for prefix, names in (("", variations), ("set/", sets)):
+            for name in sorted(set(names)):
+                groups[prefix + name] = torch.tensor([n == name for n in names], device=t.device)
         return groups
+
+
+def as_numbers(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """`batch` with what comes as bytes (`Conditioner.as_bytes`) in float32 as it is described:
+    bit for bit what would have come."""
+    scaled = dict(batch)
+    for name, value in batch.items():
+        kind = value.dtype if isinstance(value, torch.Tensor) else None
+        if kind == torch.uint8 and name in BYTES:
+            factor, shift = BYTES[name]
+            scaled[name] = value.float().mul_(factor).add_(shift)
+        elif kind == torch.int8:
+            scaled[name] = value.float()
+    return scaled

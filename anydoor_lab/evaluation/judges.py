@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -20,9 +20,12 @@ class PictureScore(Protocol):
     """A metric that scores picture by picture; a new one is a class and one file in conf/metrics/.
 
     The names of its parameters say what it is shown, one entry per picture: `generated` and
-    `references` (regions (h, w, 3) uint8), `results` and `scenes` (H, W, 3), `backgrounds` (H, W)
-    bool, `attributes`, or `seeds` (the regions of one pair over several seeds). Where one of them
-    is not known (the attributes of a photograph), the metric is left out.
+    `references` (regions (h, w, 3) uint8); `results`, `scenes` and `pasted` (H, W, 3), what was
+    made, the true scene and the scene with the reference pasted in; `masks` and `backgrounds`
+    (H, W) bool, the shape asked for and what of the crop is not the object; `crops`, the `Box`
+    that was written into; `attributes`; `objects`, the name of the object; or `seeds` (the regions
+    of one pair over several seeds). One is the same for all: `gallery`, the references of all
+    pairs. Where one of them is not known (the attributes of a photograph), the metric is left out.
     """
 
     scores: Callable[..., Tensor | dict[str, Tensor]]
@@ -30,7 +33,8 @@ class PictureScore(Protocol):
     `bounds`, their least and greatest value, intervals end there."""
 
 
-FIELDS = ("generated", "references", "results", "scenes", "backgrounds", "attributes", "seeds")
+FIELDS = ("generated", "references", "results", "scenes", "pasted", "masks", "backgrounds",
+          "crops", "attributes", "objects", "gallery", "seeds")  # fmt: skip
 """What a metric can ask for."""
 
 
@@ -73,11 +77,13 @@ class Judges:
         metrics: by the names under which their numbers stand.
         protocol: which part of the pictures is compared.
         truth: the true attributes of a pair's object, where they are known.
+        not_run: metrics that were asked for and are not here, and what is missing.
     """
 
     metrics: Mapping[str, Any]
     protocol: ScoreProtocol
     truth: Callable[[Pair], Attributes] | None = None
+    not_run: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, source: Any) -> Judges:
         """The same for the pairs of `source`: attributes are read only where they are known, and

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
 from anydoor_lab.data.source import MAX_TRIES, PairSource, pair_of, reasons
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.metrics.protocol import ScoreProtocol
+from anydoor_lab.metrics.retrieval import Gallery
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError
@@ -67,6 +69,21 @@ def references_of(pair: Pair, protocol: ScoreProtocol) -> np.ndarray | list[np.n
         return given
     still = pair.variation == "still"  # its scene shows the reference itself
     return [given] if still else [given, reference_region(pair.as_still(), protocol)]
+
+
+def gallery_of(pairs: Sequence[Pair], protocol: ScoreProtocol) -> Gallery:
+    """The references of all pairs, each once: what a result is searched among."""
+    regions: dict[tuple[str, bytes], np.ndarray] = {}
+    for number, pair in enumerate(pairs):
+        own = references_of(pair, protocol)
+        for region in [own] if isinstance(own, np.ndarray) else own:
+            regions.setdefault((object_name(pair, number), region.tobytes()), region)
+    return Gallery(list(regions.values()), [name for name, _ in regions])
+
+
+def object_name(pair: Pair, number: int) -> str:
+    """What tells a pair's object from others: where the pair came from, else its number."""
+    return pair.origin or f"pair {number}"
 
 
 def reference_region(pair: Pair, protocol: ScoreProtocol) -> np.ndarray:

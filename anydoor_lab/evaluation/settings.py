@@ -7,7 +7,7 @@ from typing import get_args
 
 from anydoor_lab.conditioning.conditioner import Shape
 from anydoor_lab.diffusion.presets import named_preset
-from anydoor_lab.metrics.protocol import Crop
+from anydoor_lab.metrics.protocol import Crop, References
 from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.errors import InputError
 
@@ -24,6 +24,7 @@ class EvalSettings:
         batch_size: pairs generated at a time.
         seed: of the pairs and of the starting noise.
         crop: what of a result is scored, see `ScoreProtocol`.
+        reference: against which photos, see `ScoreProtocol`.
         shape: whether the model is told the region's box or its outline.
         preset: of the pipeline: `exact`, `fast` or `draft`.
     """
@@ -37,6 +38,7 @@ class EvalSettings:
     crop: Crop = "box"
     shape: Shape = "box"
     preset: str = "exact"
+    reference: References = "single"
 
     def __post_init__(self) -> None:
         least = {"num_pairs": 1, "num_diverse": 0, "num_seeds": 1, "num_shown": 1, "batch_size": 1}
@@ -45,6 +47,7 @@ class EvalSettings:
             if not isinstance(value, int) or value < smallest:
                 seen = f"eval.{name} is {value!r}"
                 raise InputError(f"{seen}; expected a whole number from {smallest}")
-        for name, known in (("crop", get_args(Crop)), ("shape", get_args(Shape))):
+        kinds = {"crop": Crop, "shape": Shape, "reference": References}
+        for name, known in ((name, get_args(kind)) for name, kind in kinds.items()):
             check_choice(f"eval.{name}", getattr(self, name), known)
         named_preset(self.preset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import cv2
@@ -64,7 +65,8 @@ class HarmonisedPaste(CopyPaste):
         scale = there.std(axis=0) / np.maximum(own.std(axis=0), 1e-3)
         moved = (own - own.mean(axis=0)) * scale + there.mean(axis=0)
         result = scene.copy()
-        colours = lab2rgb(own + self.strength * (moved - own))
+        with warnings.catch_warnings(action="ignore"):  # of colours that sRGB does not have
+            colours = lab2rgb(own + self.strength * (moved - own))
         result[inside] = np.rint(255 * colours).clip(0, 255).astype(np.uint8)
         return result
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from anydoor_lab.metrics.judge import Preprocess, load_frozen
-from anydoor_lab.metrics.protocol import CLIP_B32
+from anydoor_lab.metrics.protocol import CLIP_B32, ScoreProtocol
 from anydoor_lab.metrics.similarity import SimilarityScore
 from anydoor_lab.models.idx.tokens import CLIP_MEAN, CLIP_STD
 
@@ -48,6 +48,6 @@ def clip_judge(source: str = CLIP_B32) -> tuple[ClipJudge, Preprocess]:
     return ClipJudge(network), Preprocess(size, size, CLIP_MEAN, CLIP_STD)
 
 
-def clip_score(source: str) -> ClipScore:
+def clip_score(source: str, protocol: ScoreProtocol | None = None) -> ClipScore:
     """The metric of a judge's folder or hub name (conf/metrics/clip.yaml)."""
-    return ClipScore(*clip_judge(source))
+    return ClipScore(*clip_judge(source), protocol)

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import AutoConfig, Dinov2Model, ViTModel
 
 from anydoor_lab.metrics.judge import Preprocess, load_frozen
-from anydoor_lab.metrics.protocol import DINO_S16
+from anydoor_lab.metrics.protocol import DINO_S16, ScoreProtocol
 from anydoor_lab.metrics.similarity import SimilarityScore
 from anydoor_lab.models.idx.tokens import IMAGENET_MEAN, IMAGENET_STD
 from anydoor_lab.models.sources import reading
@@ -70,6 +70,6 @@ def dino_judge(
     return DinoJudge(network), Preprocess(round(size * ratio), size, IMAGENET_MEAN, IMAGENET_STD)
 
 
-def dino_score(source: str) -> DinoScore:
+def dino_score(source: str, protocol: ScoreProtocol | None = None) -> DinoScore:
     """The metric of a judge's folder or hub name (conf/metrics/dino.yaml)."""
-    return DinoScore(*dino_judge(source))
+    return DinoScore(*dino_judge(source), protocol)

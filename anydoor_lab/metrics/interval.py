@@ -6,12 +6,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student
 
 from anydoor_lab.structures.errors import InputError
 
 LEVEL = 0.95
 """Confidence of every interval."""
+FEWEST = 5
+"""Of fewer values (or groups) a bootstrap's interval is far too narrow."""
 Range = tuple[float, float]
 """The least and the greatest value a score can have."""
 UNBOUNDED: Range = (-math.inf, math.inf)
@@ -79,13 +82,38 @@ def student_interval(values: np.ndarray, bounds: Range = UNBOUNDED) -> Interval:
     return Interval(shifted.mean + centre, low, high, values.size)
 
 
+def wilson_interval(right: np.ndarray, full: float = 1.0) -> Interval:
+    """The share of True in (n,) bool with Wilson's 95 % interval, which has a width at its ends.
+
+    Args:
+        right: the single answers.
+        full: what all of them right counts as; 100 gives per cent.
+
+    Raises:
+        ValueError: there is no value.
+    """
+    right = np.asarray(right, np.bool_)
+    if not right.size:
+        raise InputError("there is no answer to count; ask for at least one")
+    count = int(right.sum())
+    ends = binomtest(count, right.size).proportion_ci(LEVEL, method="wilson")
+    return Interval(full * count / right.size, full * ends.low, full * ends.high, right.size)
+
+
 def bootstrap_interval(
     values: np.ndarray,
     rng: np.random.Generator,
     groups: np.ndarray | None = None,
     resamples: int = 2000,
+    bounds: Range = UNBOUNDED,
 ) -> Interval:
-    """The percentile bootstrap's 95 % interval of the mean of (n,) values.
+    """The bootstrap's 95 % interval of the mean of (n,) values, which ends where values can.
+
+    Bias-corrected and accelerated (Efron 1987), its quantiles moved outwards by Student's t
+    (Hesterberg 2015, the expanded interval): without that it is too narrow for few values. Of
+    fewer than `FEWEST` a bootstrap cannot know (of two, every resample's mean lies between them,
+    and the interval holds the truth half of the time); there it is Student's, cut off at
+    `bounds`. Of values that are all equal it has no width.
 
     Args:
         values: one score per picture.
@@ -93,6 +121,7 @@ def bootstrap_interval(
         groups: (n,) labels; pictures of one object are no independent evidence, so whole groups
             are drawn where this is given. None draws single values.
         resamples: how many means the interval is read from.
+        bounds: the range of a single value.
 
     Raises:
         ValueError: there is no value, or `groups` is of another length.
@@ -104,9 +133,73 @@ def bootstrap_interval(
         raise InputError(f"{seen}; expected at least one value and one label per value")
     _, members = np.unique(labels, return_inverse=True)
     totals, sizes = np.bincount(members, values), np.bincount(members)
-    if len(sizes) == 1:
-        return Interval(float(values.mean()), math.nan, math.nan, values.size)
-    drawn = rng.integers(len(sizes), size=(resamples, len(sizes)))
-    means = totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(values.mean()), float(low), float(high), values.size)
+    mean, number = float(values.mean()), len(sizes)
+    if number == 1:
+        return Interval(mean, math.nan, math.nan, values.size)
+    reach = math.sqrt(number / (number - 1)) * float(student.ppf((1 + LEVEL) / 2, number - 1))
+    if number < FEWEST:
+        off = totals - mean * sizes
+        half = reach * math.sqrt(float(off @ off)) / values.size
+        low, high = mean - half, mean + half
+    else:
+        drawn = rng.integers(number, size=(resamples, number))
+        means = totals[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+        left_out = (totals.sum() - totals) / (sizes.sum() - sizes)
+        levels = _accelerated(np.array([-reach, reach]), mean, means, left_out)
+        low, high = np.quantile(means, levels)
+    low, high = min(low, mean), max(high, mean)  # rounding, and a mean outside its resamples
+    return Interval(mean, max(float(low), bounds[0]), min(float(high), bounds[1]), values.size)
+
+
+def _accelerated(
+    reach: np.ndarray, mean: float, means: np.ndarray, left_out: np.ndarray
+) -> np.ndarray:
+    """The levels at which an interval is read from `means` (Efron 1987, Eq. 6.8): for the normal
+    deviates `reach`, corrected for the bias of the resamples and for the skew of the values."""
+    below = (np.count_nonzero(means < mean) + np.count_nonzero(means <= mean)) / 2
+    bias = norm.ppf(np.clip(below, 0.5, len(means) - 0.5) / len(means))
+    skew = left_out.mean() - left_out
+    spread = float(skew @ skew)
+    acceleration = float((skew**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+    moved = bias + reach
+    steep = 1 - acceleration * moved
+    corrected = np.where(
+        steep > 0, bias + moved / np.where(steep > 0, steep, 1), np.sign(reach) * 9
+    )
+    levels: np.ndarray = norm.cdf(corrected)
+    return levels
+
+
+def paired_difference(
+    first: np.ndarray,
+    second: np.ndarray,
+    rng: np.random.Generator,
+    groups: np.ndarray | None = None,
+    bounds: Range = UNBOUNDED,
+) -> Interval:
+    """How much higher `first` is on average, with the 95 % interval of that difference.
+
+    Two runs are scored on the same pictures, so what makes a picture easy falls out of the
+    difference. See `bootstrap_interval`.
+
+    Args:
+        first: (n,) single scores; NaN where a picture has none.
+        second: (n,) of the same pictures in the same order. Pictures that only one has are left
+            out.
+        rng: decides the resamples.
+        groups: as for `bootstrap_interval`.
+        bounds: the range of a single score; a difference can be as large as it is wide.
+
+    Raises:
+        ValueError: the numbers of pictures differ, or no picture has both scores.
+    """
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if first.shape != second.shape:
+        seen = f"{first.size} and {second.size} single scores"
+        raise InputError(f"{seen}; a paired difference needs both on the same pictures")
+    both = ~np.isnan(first - second)
+    if not both.any():
+        raise InputError("no picture has both scores; score both runs on the same pictures")
+    chosen = None if groups is None else np.asarray(groups)[both]
+    width = bounds[1] - bounds[0]
+    return bootstrap_interval((first - second)[both], rng, chosen, bounds=(-width, width))

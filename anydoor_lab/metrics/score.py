@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from anydoor_lab.metrics.interval import Interval
+import numpy as np
+
+from anydoor_lab.metrics.interval import UNBOUNDED, Interval, Range, paired_difference
 from anydoor_lab.structures.errors import InputError
 
 
@@ -49,3 +51,36 @@ class Score:
     def __str__(self) -> str:
         of_what = f"{self.scale}; {self.protocol}; seed {self.seed}"
         return f"{self.metric} {Interval(self.value, *self.ci95, self.n)}, {of_what}"
+
+
+def difference_of(
+    first: Score,
+    second: Score,
+    singles: tuple[np.ndarray, np.ndarray],
+    rng: np.random.Generator,
+    bounds: Range = UNBOUNDED,
+) -> Score:
+    """How much higher `first` is than `second`, paired picture by picture, as a `Score`.
+
+    Its metric is called `<metric>_difference`; n counts the pictures that have both scores.
+
+    Args:
+        first, second: what is compared.
+        singles: their (n,) single scores, of the same pictures in the same order; NaN where a
+            picture has none.
+        rng: decides the bootstrap's resamples.
+        bounds: the range of a single score.
+
+    Raises:
+        ValueError: the two are of different metrics, protocols, seeds or scales, or the pictures
+            differ in number.
+    """
+    for part in ("metric", "protocol", "seed", "scale"):
+        one, other = getattr(first, part), getattr(second, part)
+        if one != other:
+            seen = f"{part} is {one!r} of one score and {other!r} of the other"
+            raise InputError(f"{seen}; only scores of one protocol can be subtracted")
+    found = paired_difference(*singles, rng, bounds=bounds)
+    ends = (found.low, found.high)
+    name = f"{first.metric}_difference"
+    return Score(found.mean, name, first.protocol, found.n, ends, first.seed, first.scale)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from anydoor_lab.metrics.judge import Judge, Preprocess
 from anydoor_lab.metrics.mean_score import MeanScore
 from anydoor_lab.metrics.protocol import ScoreProtocol
-from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.errors import InputError, RunError
 
 
 def cosines(first: Tensor, second: Tensor) -> Tensor:
@@ -25,12 +25,17 @@ def embed(judge: Judge, preprocess: Preprocess, images: Sequence[np.ndarray]) ->
 
     Raises:
         ValueError: the judge's answer is not one vector per picture.
+        RuntimeError: an embedding is NaN or infinite.
     """
     with torch.inference_mode():
         embeddings = judge(preprocess.batch(images))
     if embeddings.ndim != 2 or len(embeddings) != len(images):
         seen = f"the judge gave {tuple(embeddings.shape)} for {len(images)} pictures"
         raise InputError(f"{seen}; expected (B, D), one embedding per picture")
+    broken = int((~torch.isfinite(embeddings).all(dim=1)).sum())
+    if broken:
+        seen = f"the judge's embeddings of {broken} of {len(images)} pictures are not finite"
+        raise RunError(f"{seen}; check its weights and its precision (use fp32)")
     return embeddings
 
 

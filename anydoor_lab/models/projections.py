@@ -35,6 +35,14 @@ class TokenProjections:
             layer.set_processor(_Knowing(_own(layer.processor), self))
         return self
 
+    def renew(self, tokens: torch.Tensor) -> None:
+        """Take the values of other `tokens`, and compute again what is kept of them: all in the
+        memory of the former ones."""
+        self.tokens.copy_(tokens)
+        layers = {id(layer): layer for layer in self._layers}
+        for (number, name), kept in self.kept.items():
+            kept.copy_(getattr(layers[number], name)(self.tokens))
+
     def __exit__(self, *_: object) -> None:
         for layer in self._layers:
             layer.set_processor(_own(layer.processor))

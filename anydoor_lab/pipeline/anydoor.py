@@ -29,6 +29,7 @@ from anydoor_lab.pipeline.callbacks import (
     check_callback,
     latents_after,
 )
+from anydoor_lab.pipeline.captures import Captures
 from anydoor_lab.pipeline.core import TensorCore
 from anydoor_lab.pipeline.inputs import make_pair, taken
 from anydoor_lab.pipeline.proposals import shown_by_seed
@@ -88,6 +89,7 @@ class AnyDoorPipeline(AdapterFiles, TensorCore, DiffusionPipeline):
         super().__init__()
         self._model: AnyDoor | None = None
         self._zero: tuple[Any, ...] | None = None
+        self.captures = Captures()
         self.register_modules(
             unet=unet,
             vae=vae,

@@ -5,24 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 
 from anydoor_lab.conditioning.conditioner import Conditioning
-from anydoor_lab.diffusion.guidance import Prepared, bound_denoiser
+from anydoor_lab.diffusion.guidance import Prepared
 from anydoor_lab.diffusion.presets import named_preset, solver_scheduler
-from anydoor_lab.diffusion.sampler import Steps, sample_by, sample_ddim, spaced_timesteps
+from anydoor_lab.diffusion.sampler import Steps, last, sample_by, sample_ddim, spaced_timesteps
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.models.anydoor import AnyDoor
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.vae import latents_shape
+from anydoor_lab.pipeline.captures import Captures
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.structures.images import as_picture
 from anydoor_lab.structures.rng import rng_for
 
-CHUNK_ROWS = 16
+CHUNK_ROWS = 20
 """Detail maps computed at once on a GPU, the two halves of the guidance counted."""
 
 
@@ -37,6 +39,7 @@ class TensorCore:
     _execution_device: torch.device
     _zero: tuple[Any, ...] | None
     _model: AnyDoor | None
+    captures: Captures
 
     @property
     def model(self) -> AnyDoor:
@@ -60,11 +63,13 @@ class TensorCore:
         read = {"id_image", *self.model.inputs}.intersection(*(one.inputs for one in shown))
         arrays = {name: np.stack([one.inputs[name] for one in shown]) for name in read}
         inputs = {name: torch.from_numpy(array).to(**place) for name, array in arrays.items()}
+        return self._prepared(inputs, shown[0].placement.resolution)
+
+    def _prepared(self, inputs: dict[str, torch.Tensor], resolution: int) -> Prepared:
+        """The same of what the networks see: `id_image` and the branches' inputs, (B, ...) each."""
         tokens = self.model.tokens(inputs["id_image"])
         unconditional = self._unconditional(inputs["id_image"])
-        return Prepared(
-            tokens, unconditional, self.model.hints(inputs), shown[0].placement.resolution
-        )
+        return Prepared(tokens, unconditional, self.model.hints(inputs), resolution)
 
     def _precision(self) -> torch.dtype:
         """What the networks beside the VAE compute in; RuntimeError unless they agree."""
@@ -111,14 +116,43 @@ class TensorCore:
         schedule = Schedule.of(self.scheduler)
         timesteps = self.timesteps(num_inference_steps, preset)
         savings = replace(chosen.savings, chunk=self._chunk(len(prepared.tokens)))
-        sizes = (len(seeds[0]), guidance, timesteps, savings)
-        denoiser = bound_denoiser(self.model, schedule, prepared, *sizes)
-        noise = self.start_noise(prepared.resolution, seeds)
-        if chosen.solver == "ddim":
-            yield from sample_ddim(denoiser, noise, timesteps, schedule, self.last_alpha)
-        else:
-            solver = solver_scheduler(self.scheduler, len(timesteps), noise.device)
-            yield from sample_by(solver, denoiser, noise, schedule)
+        bound = self.captures.networks(self.model, schedule, prepared, len(seeds[0]))
+        with bound as networks:
+            denoiser = networks.denoiser(guidance, timesteps, savings)
+            noise = self.start_noise(prepared.resolution, seeds)
+            if chosen.solver == "ddim":
+                yield from sample_ddim(denoiser, noise, timesteps, schedule, self.last_alpha)
+            else:
+                solver = solver_scheduler(self.scheduler, len(timesteps), noise.device)
+                yield from sample_by(solver, denoiser, noise, schedule)
+
+    @torch.no_grad()
+    def warm_up(
+        self,
+        num_pairs: int = 1,
+        num_proposals: int = 1,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        preset: str = "exact",
+    ) -> float:
+        """Place nothing once, so that the next call of these sizes finds all recorded and loaded.
+
+        Returns the seconds it took. On a GPU the steps are captured as CUDA graphs, kept for the
+        last few sizes; `captures.allowed = False` prevents that, `captures.clear()` frees them.
+
+        Args:
+            num_pairs, num_proposals: B and K of the batches to come.
+            num_inference_steps, guidance_scale, preset: as in a call.
+        """
+        began, resolution, side = perf_counter(), self.config.resolution, self.config.id_size
+        sizes = {name: (n, resolution, resolution) for name, n in self.model.inputs.items()}
+        place: dict[str, Any] = {"device": self._execution_device, "dtype": self._precision()}
+        sizes["id_image"] = (3, side, side)
+        empty = {name: torch.zeros(num_pairs, *size, **place) for name, size in sizes.items()}
+        how = (num_inference_steps, guidance_scale, preset)
+        seeds = [list(range(num_proposals))] * num_pairs
+        self.decode(last(self.denoise(self._prepared(empty, resolution), seeds, *how)).x)
+        return perf_counter() - began
 
     def guidance(self, guidance_scale: float | None = None) -> float:
         """The scale that a call with this argument is guided by.
@@ -149,8 +183,10 @@ class TensorCore:
         return [int(t) for t in solver_scheduler(self.scheduler, chosen.steps(asked)).timesteps]
 
     def _chunk(self, pairs: int) -> int:
-        """For how many timesteps the detail maps are computed at once: what fills a GPU."""
-        return max(1, CHUNK_ROWS // (2 * pairs)) if self._execution_device.type == "cuda" else 1
+        """For how many timesteps the detail maps are computed at once: what fills a GPU, on which
+        the networks stay."""
+        whole = self._execution_device.type == "cuda" and not hasattr(self.unet, "_hf_hook")
+        return max(1, CHUNK_ROWS // (2 * pairs)) if whole else 1
 
     def decode(self, latents: torch.Tensor) -> np.ndarray:
         """Pictures (B, R, R, 3) uint8 of scaled latents (B, 4, h, w).

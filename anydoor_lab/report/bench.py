@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,11 @@ from anydoor_lab.data.source import reasons
 from anydoor_lab.evaluation.anchors import anchor_scenes
 from anydoor_lab.evaluation.generate import Generate
 from anydoor_lab.evaluation.judges import Judges
-from anydoor_lab.evaluation.score import evaluate, score_scenes
+from anydoor_lab.evaluation.score import bounds_of, evaluate, score_scenes
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.report.pictures import PICTURES, save_pictures
+from anydoor_lab.report.rows import rows_of_scores, write_rows
 from anydoor_lab.report.scores import caption_of, pairs_called, save_results, score_table
 from anydoor_lab.runs.folder import GRID, SCORES
 from anydoor_lab.runs.provenance import commit
@@ -37,6 +39,9 @@ class Bench:
         pairs: on what.
         note: why the pairs are not held out, as a sentence; empty where they are.
         passed_over: how many entries of the data were unusable for which reason.
+        truth: whether the pairs' scenes show the object.
+        data: what the pairs are of, by one word.
+        config: hash of the settings that matter.
     """
 
     scale: str
@@ -45,6 +50,9 @@ class Bench:
     pairs: Sequence[Pair]
     note: str = ""
     passed_over: Counter[str] = field(default_factory=Counter)
+    truth: bool = True
+    data: str = ""
+    config: str = ""
 
     def score(self, method: Generate, name: str) -> tuple[dict[str, Any], list[Result]]:
         """One row of scores, and results to look at; shows its progress.
@@ -61,22 +69,33 @@ class Bench:
             def progress(done: int) -> None:
                 bar.update(min(done * size, share - bar.n))
 
-            row, results = evaluate(method, self.pairs, self.judges, self.settings, progress)
+            row, results = evaluate(
+                method, self.pairs, self.judges, self.settings, progress, self.scale
+            )
         return {"run": name, "preset": preset, **row}, results
 
     def anchors(self) -> list[dict[str, Any]]:
         """Rows of what frames the scores: no network has a part in them."""
+        seed, scale = self.settings.seed, self.scale
         return [
-            {"run": name, "anchor": True, **score_scenes(scenes, self.pairs, self.judges)}
-            for name, scenes in anchor_scenes(self.pairs).items()
+            {
+                "run": name,
+                "anchor": True,
+                **score_scenes(scenes, self.pairs, self.judges, seed=seed, scale=scale),
+            }
+            for name, scenes in anchor_scenes(self.pairs, self.truth).items()
         ]
 
     def report(
-        self, rows: Sequence[dict[str, Any]], results: Sequence[Result], folder: Path
+        self,
+        rows: Sequence[dict[str, Any]],
+        results: Sequence[Result],
+        folder: Path,
+        seed: int | None = None,
     ) -> dict[str, Any]:
-        """Write scores.json, the table and the picture; print the table and where they are.
+        """Write scores.json, rows, the table and the picture; print the table and where they are.
 
-        The last row that is no anchor is the model the run stands for.
+        The last row that is no anchor is the model the run stands for; `seed` is its training's.
         """
         origins = [
             {"origin": p.origin, "variation": p.variation, "quality": p.quality} for p in self.pairs
@@ -90,6 +109,10 @@ class Bench:
             "n": len(self.pairs),
             "note": self.note,
             "passed_over": dict(self.passed_over),
+            "not_run": dict(self.judges.not_run),
+            "data": self.data,
+            "config": self.config,
+            "bounds": self._bounds(rows),
             "model_row": models[-1],
             "rows": list(rows),
             "pairs": origins,
@@ -98,10 +121,21 @@ class Bench:
         written = table.write(folder, "scores")
         title = f"Results on {pairs_called(scores)}"
         picture = save_results(results, caption_of(scores, title), folder / GRID)
+        rows_at = write_rows(rows_of_scores(scores, seed=seed), folder)["csv"]
         save_pictures(results, folder / PICTURES)
         write_sealed(folder / SCORES, scores)
         print(f"\n{table.terminal()}")
         if self.passed_over:
             print(f"passed over while scoring: {reasons(self.passed_over)}")
-        print(f"table    {written['md']}\nscores   {folder / SCORES}\npicture  {picture}")
+        print(f"table    {written['md']}\nrows     {rows_at}")
+        print(f"scores   {folder / SCORES}\npicture  {picture}")
         return scores
+
+    def _bounds(self, rows: Sequence[dict[str, Any]]) -> dict[str, list[float | None]]:
+        """The ranges of the single scores by their keys in the rows; None at an open end."""
+        keys = {key.removesuffix("_low") for row in rows for key in row if key.endswith("_low")}
+        ranges = {key: bounds_of(key, self.judges) for key in sorted(keys)}
+        return {
+            key: [end if math.isfinite(end) else None for end in ends]
+            for key, ends in ranges.items()
+        }

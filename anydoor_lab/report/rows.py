@@ -158,7 +158,7 @@ def write_rows(
     frame = rows_frame(rows)
     packed = io.BytesIO()
     frame.to_parquet(packed, index=False)
-    contents = {
+    contents: dict[str, str | bytes] = {
         "csv": frame.to_csv(index=False, lineterminator="\n"),
         "parquet": packed.getvalue(),
     }

@@ -10,10 +10,13 @@ import numpy as np
 
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.report.caption import Caption
+from anydoor_lab.report.differences import difference_rows
 from anydoor_lab.report.figures import compare_runs, save
+from anydoor_lab.report.rows import rows_of_scores, write_rows
 from anydoor_lab.report.sheets import Cell, grid
 from anydoor_lab.report.tables import Column, Table
 from anydoor_lab.structures.boxes import Box
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import as_picture
 from anydoor_lab.structures.pair import Pair
 
@@ -31,11 +34,25 @@ COLUMNS = (
     Column("background_psnr", "background PSNR", "dB", better="higher"),
     Column("background_ssim", "background SSIM", digits=3, better="higher"),
     Column("diversity", "diversity"),
+    Column("lab_difference", "colour difference", "ΔE", better="lower"),
+    Column("placement", "placement IoU", "%", better="higher"),
+    Column("unchanged", "rest unchanged", "%", better="higher"),
+    Column("copy_paste_index", "copy-paste index", better="lower"),
+    Column("lpips", "LPIPS", digits=3, better="lower"),
+    Column("text", "text", "%", better="higher"),
+    Column("retrieval_recall_1", "R@1, DINO", "%", better="higher"),
+    Column("retrieval_mean_precision", "mAP, DINO", "%", better="higher"),
+    Column("retrieval_clip_recall_1", "R@1, CLIP", "%", better="higher"),
+    Column("retrieval_clip_mean_precision", "mAP, CLIP", "%", better="higher"),
+    Column("retrieval_effnet_recall_1", "R@1, EfficientNet", "%", better="higher"),
+    Column("retrieval_effnet_mean_precision", "mAP, EfficientNet", "%", better="higher"),
+    Column("note"),
 )
 
 
 def caption_of(scores: Mapping[str, Any], title: str) -> Caption:
     """What stands under a run's numbers, from its `scores.json`."""
+    missing = [f"{name} not run: {why}" for name, why in scores.get("not_run", {}).items()]
     return Caption(
         title=title,
         scale=scores["scale"],
@@ -43,7 +60,7 @@ def caption_of(scores: Mapping[str, Any], title: str) -> Caption:
         seed=scores["seed"],
         commit=scores["commit"],
         n=scores["n"],
-        note=scores.get("note", ""),
+        note="; ".join([*filter(None, [scores.get("note", "")]), *missing]),
     )
 
 
@@ -101,20 +118,56 @@ def save_results(results: Sequence[Result], caption: Caption, path: Path) -> Pat
 
 
 def write_comparison(
-    runs: Sequence[tuple[str, Mapping[str, Any]]], folder: Path, title: str
+    runs: Sequence[tuple[str, Mapping[str, Any]]],
+    folder: Path,
+    title: str,
+    absent: Mapping[str, str] | None = None,
 ) -> tuple[Table, dict[str, Path]]:
-    """One table (md, csv, tex) and one figure of several runs' last rows.
+    """One table (md, csv, tex) and one figure of several runs' last rows; all numbers in the long
+    format, and the paired differences from the first run.
 
     Args:
         runs: (name, `scores.json`) of each.
-        folder: where `comparison.*` goes.
+        folder: where `comparison.*`, `rows.*` and `differences.*` go.
         title: above both.
+        absent: runs that were not run, and why; they stand in the table.
+
+    Raises:
+        ValueError: there is no run, or the runs differ in protocol or scale.
     """
+    check_alike(runs)
     rows = [{**scores["rows"][scores["model_row"]], "run": name} for name, scores in runs]
     noted = next((scores["note"] for _, scores in runs if scores.get("note")), "")
     first = {**runs[0][1], "note": noted}
-    table = score_table({**first, "rows": rows}, title)
+    lacking = [{"run": name, "note": f"not run: {why}"} for name, why in (absent or {}).items()]
+    table = score_table({**first, "rows": [*rows, *lacking]}, title)
     anchors = {row["run"]: row for row in first["rows"] if row.get("anchor")}
     figure = compare_runs(rows, table.caption, anchors)
     paths = table.write(folder, "comparison")
-    return table, {**paths, "png": save(figure, folder / "comparison.png")}
+    paths["png"] = save(figure, folder / "comparison.png")
+    paths["rows"] = write_rows(rows_of_comparison(runs), folder)["csv"]
+    differing = difference_rows(runs)
+    if differing:
+        paths["differ"] = write_rows(differing, folder, "differences")["csv"]
+    return table, paths
+
+
+def check_alike(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
+    """Raise ValueError unless there are runs, all scored by one protocol and at one scale."""
+    if not runs:
+        raise InputError("there is no finished run to compare; give a folder of finished runs")
+    for part in ("protocol", "scale"):
+        found = sorted({str(scores[part]) for _, scores in runs})
+        if len(found) > 1:
+            seen = f"the runs differ in {part}: {' and '.join(found)}"
+            raise InputError(f"{seen}; numbers compare only where it is one, move the others away")
+
+
+def rows_of_comparison(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The model of each run under the run's name and, once, what frames the first run's."""
+    rows = []
+    for name, scores in runs:
+        model = {**scores["rows"][scores["model_row"]], "run": name}
+        rows += rows_of_scores({**scores, "rows": [model]})
+    framing = [row for row in runs[0][1]["rows"] if row.get("anchor")]
+    return rows + rows_of_scores({**runs[0][1], "rows": framing})

@@ -18,6 +18,10 @@ SETTINGS = "settings"
 IDLE_KEYS = ("train.resume", "overwrite", "share", "logger", "train.workers", "train.log_every",
              "train.sample_every", "train.checkpoint_every", "train.keep_checkpoints")  # fmt: skip
 """Settings, or groups of them, that do not change what a run computes."""
+ADDED = {"eval.reference": "single", "metrics.lab_difference": None, "metrics.placement": None,
+         "metrics.unchanged": None}  # fmt: skip
+"""Settings and groups that a later version added, with the value that is what was done before
+(None: any); a run of before goes on without them."""
 PLACES = ("init", "model.init", "model.base", "model.vae", "model.encoders", "model.judges",
           "data.root")  # fmt: skip
 """Settings that say where something lies, which may have been moved."""
@@ -46,9 +50,15 @@ def first_difference(held: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     """
     groups = {key.split(".")[0] for key in held}
     for key in sorted({*held, *(key for key in asked if key.split(".")[0] in groups)}):
-        if held.get(key) != asked.get(key):
+        if held.get(key) != asked.get(key) and not (key not in held and _was_added(key, asked)):
             return f"{key} is {held.get(key)} there, {asked.get(key)} here"
     return ""
+
+
+def _was_added(key: str, asked: Mapping[str, Any]) -> bool:
+    """Whether a run of before can be said to have this setting."""
+    name = next((name for name in ADDED if f"{key}.".startswith(f"{name}.")), "")
+    return bool(name) and ADDED[name] in (None, asked.get(key))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -114,7 +124,8 @@ def check_config(folder: Path, config: Mapping[str, Any], facts: Mapping[str, An
 
 
 def _is_place(key: str) -> bool:
-    return key.endswith(".source") or f"{key}.".startswith(tuple(f"{place}." for place in PLACES))
+    below = tuple(f"{place}." for place in PLACES)
+    return key.endswith((".source", ".root")) or f"{key}.".startswith(below)
 
 
 def with_present_targets(settings: Mapping[str, Any]) -> dict[str, Any]:

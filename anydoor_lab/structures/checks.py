@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
 
 import numpy as np
 
 from anydoor_lab.structures.errors import InputError, InputTypeError, RunError
+
+_Settings = TypeVar("_Settings")
 
 
 class UnusablePair(InputError):  # noqa: N818  (the design's word for a sample that is refused)
@@ -69,3 +73,26 @@ def check_all_finite(channels: np.ndarray) -> None:
 def is_whole(value: object) -> bool:
     """Whether a value is a whole number (Python's or numpy's, not a truth value)."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def of_settings(kind: type[_Settings], values: Mapping[str, Any], name: str) -> _Settings:
+    """A dataclass made of a node of settings.
+
+    Args:
+        kind: the dataclass.
+        values: its arguments.
+        name: what the node is called.
+
+    Raises:
+        ValueError: an argument is missing or unknown, or as the class itself.
+    """
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    needed = {
+        own for own, field in known.items()
+        if field.default is MISSING and field.default_factory is MISSING
+    }  # fmt: skip
+    if wrong := sorted(set(values) - set(known)):
+        raise InputError(f"{name} has no {', '.join(wrong)}; it has {', '.join(known)}")
+    if missing := sorted(needed - set(values)):
+        raise InputError(f"{name} lacks {', '.join(missing)}; it has {', '.join(known)}")
+    return kind(**values)

@@ -15,6 +15,13 @@ class InputError(AnyDoorError, ValueError):
     """A value that is not possible."""
 
 
+class NotRunError(InputError):
+    """An optional part whose package or weights are not here; the message says what is missing.
+
+    Beside others it stands as "not run: <message>".
+    """
+
+
 class InputTypeError(AnyDoorError, TypeError):
     """A thing of a kind that is not possible."""
 

@@ -187,15 +187,17 @@ def as_picture(channels: np.ndarray, low: float = -1.0) -> np.ndarray:
 
     Args:
         channels: in [low, 1]: a collage, shape mask, target or decoded picture (low = -1), or an
-            id_image (low = 0); what is outside is clipped.
+            id_image (low = 0); what is outside is clipped. Bytes are taken as they are.
         low: what becomes black.
 
     Raises:
         RuntimeError: some number is not finite; a cast would make it black.
     """
-    check_all_finite(channels)
-    shares = (np.clip(channels, low, 1) - low) / (1 - low)
-    pixels = np.moveaxis(np.rint(255 * shares).astype(np.uint8), -3, -1)
+    if channels.dtype != np.uint8:
+        check_all_finite(channels)
+        shares = (np.clip(channels, low, 1) - low) / (1 - low)
+        channels = np.rint(255 * shares).astype(np.uint8)
+    pixels = np.moveaxis(channels, -3, -1)
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 

@@ -18,6 +18,7 @@ class FitSettings:
     steps: int
     batch_size: int = 16
     micro_batches: int = 1
+    compile: bool = False
     optimizer: str = "adamw"
     learning_rate: float = 1e-5
     warmup_steps: int = 0

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.training.batches import FitSettings, Plan, learning_rate
 from anydoor_lab.training.checkpoint import Checkpoint, load_named, save_checkpoint
+from anydoor_lab.training.compiling import compile_blocks, eager
 from anydoor_lab.training.meter import Meter
 from anydoor_lab.training.optimizer import optimizer_class
 from anydoor_lab.training.precision import Masters
@@ -87,7 +88,7 @@ class TrainingState:
         self.ema.copy_to(parameters)
         self.objective.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), eager():
                 yield self.objective
         finally:
             self.ema.restore(parameters)
@@ -189,7 +190,7 @@ def start(objective: nn.Module, settings: FitSettings, accelerator: Accelerator)
         )
     half = [p.dtype for p in parameters if p.dtype != torch.float32]
     masters = Masters(parameters) if half else None
-    optimizer = optimizer_class(settings.optimizer)(
+    optimizer = optimizer_class(settings.optimizer, parameters[0].device)(
         masters.weights if masters else parameters,
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
@@ -236,9 +237,11 @@ def fit(
     batches = iter(loader)
     meter = Meter()
     state.check_finite()
+    if settings.compile:
+        compile_blocks(state.objective)
     try:
         while state.step < settings.steps:
-            finite = _optimizer_step(state, batches, settings, meter)
+            finite = optimizer_step(state, batches, settings, meter)
             state.count(finite)
             last = state.step == settings.steps
             logging = last or state.step % settings.log_every == 0
@@ -252,7 +255,7 @@ def fit(
         state.writing.finish()
 
 
-def _optimizer_step(
+def optimizer_step(
     state: TrainingState, batches: Iterator[Any], settings: FitSettings, meter: Meter
 ) -> bool:
     """One update of the weights; False, and no change, where the gradient is not finite."""
@@ -261,7 +264,7 @@ def _optimizer_step(
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     for micro in range(settings.micro_batches):
-        batch = send_to_device(_next_batch(batches), accelerator.device)
+        batch = send_to_device(_next_batch(batches), accelerator.device, non_blocking=True)
         texts = (text for text in batch.get("rejected", ()) if text)
         state.rejected.update(reason for text in texts for reason in text.split("; "))
         last = micro == settings.micro_batches - 1

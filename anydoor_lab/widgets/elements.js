@@ -182,3 +182,17 @@ export function downloads(model) {
     parts = [];
   });
 }
+
+// ---- strokes on their way to Python: what is asked for next waits for them
+const UNDERWAY = Symbol.for("anydoor_lab strokes");
+
+export function underway() {
+  globalThis[UNDERWAY] = globalThis[UNDERWAY] || new Set();
+  return globalThis[UNDERWAY];
+}
+
+export function track(stroke) {
+  underway().add(stroke);
+  stroke.finally(() => underway().delete(stroke));
+  return stroke;
+}

@@ -6,6 +6,7 @@ measured (UNet 64/64/128/128, 257 tokens, 128 px): python experiments/bench_step
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,7 @@ DINO |= {"image_size": 518, "use_swiglu_ffn": True}
 
 def main() -> None:
     """Print the table and write it beside this file."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     unet, scheduler = UNet2DConditionModel(**UNET), DDIMScheduler(beta_schedule="scaled_linear")

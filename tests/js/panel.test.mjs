@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { neighbour, tooLarge } from "../../anydoor_lab/widgets/elements.js";
+import { neighbour, tooLarge, track, underway } from "../../anydoor_lab/widgets/elements.js";
 import { slid } from "../../anydoor_lab/widgets/teleporter/result.js";
 import { typedNumber } from "../../anydoor_lab/widgets/teleporter/settings.js";
 
@@ -48,4 +48,14 @@ test("a file that is too large is named with its size and the limit", () => {
   assert.equal(tooLarge({ name: "a.png", size: 200_000_000 }), "");
   const said = tooLarge({ name: "a.png", size: 230_000_000 });
   assert.match(said, /^a\.png has 230 MB; at most 200 MB/);
+});
+
+test("a stroke is under way until it has arrived", async () => {
+  let arrive;
+  track(new Promise((ready) => { arrive = ready; }));
+  assert.equal(underway().size, 1);
+  arrive();
+  await Promise.allSettled(underway());
+  await new Promise((later) => { setTimeout(later, 0); });
+  assert.equal(underway().size, 0);
 });

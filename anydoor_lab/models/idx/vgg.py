@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,15 @@ def load_vgg16(source: str | Path) -> Vgg16:
         if (place / "config.json").is_file() and '"Vgg16"' in (place / "config.json").read_text():
             return Vgg16.from_pretrained(place)
         weights = load_file(place / "model.safetensors")
+    return vgg16_of(weights, source)
+
+
+def vgg16_of(weights: Mapping[str, torch.Tensor], source: str | Path) -> Vgg16:
+    """The network of weights by torchvision's names; `source` is named where they are others.
+
+    Raises:
+        ValueError: they are not those of a VGG-16.
+    """
     kept = {name: tensor for name, tensor in weights.items() if name.startswith("features.")}
     if not all(f"features.{index}.weight" in kept for index in _LAST_OF_STAGE):
         raise InputError(f"{source} holds no VGG-16: its features lack the 13 convolutions")

@@ -11,7 +11,7 @@ from typing import Any
 from anydoor_lab.conditioning.official import paste_decoded
 from anydoor_lab.diffusion.guidance import Prepared
 from anydoor_lab.evaluation.judges import Judges
-from anydoor_lab.evaluation.score import row_of, score_batch
+from anydoor_lab.evaluation.score import Tally, row_of
 from anydoor_lab.methods.anydoor import Method
 from anydoor_lab.methods.choices import named_method
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
@@ -222,9 +222,9 @@ class Placing:
         return {**own, "idx": idx, "collage": collage, "seed": settings["seed"] + pair}
 
     def _scores(self, results: Sequence[Result]) -> dict[str, Any]:
-        singles: dict[str, dict[int, float]] = defaultdict(dict)
-        score_batch(self._judges, range(len(results)), results, singles)
-        row = row_of(singles, self._judges, len(results))
+        tally = Tally(self._judges, [result.pair for result in results])
+        tally.add(range(len(results)), results)
+        row = row_of(tally.singles, self._judges, len(results))
         return {key: value for key, value in row.items() if not key.endswith("_each")}
 
 

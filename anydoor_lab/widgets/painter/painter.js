@@ -1,6 +1,6 @@
 // A picture one draws a mask on: pen, mask, stage and toolbar around one model. The mask lives in
 // a canvas of the picture's own pixels; every finished stroke is one message.
-import { element, heard, keepKeys, messageLine, scoped, urls } from "../elements.js";
+import { element, heard, keepKeys, messageLine, scoped, track, urls } from "../elements.js";
 import { hintOf } from "./commands.js";
 import { listenToFiles, sendFile, sources } from "./files.js";
 import { brushSizes, clamp, moved } from "./geometry.js";
@@ -131,7 +131,7 @@ class Painter {
   send() {
     const { model } = this;
     this.refresh();
-    this.sending = this.sending.then(async () => {
+    this.sending = track(this.sending.then(async () => {
       const blob = await this.mask.png();
       if (!blob) return;
       keep(this, blob);
@@ -142,7 +142,7 @@ class Painter {
       this.mine = false;
       model.save_changes();
       this.root.dataset.strokes = model.get("strokes");
-    });
+    }));
   }
 
   refresh() {

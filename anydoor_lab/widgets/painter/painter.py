@@ -32,6 +32,7 @@ from anydoor_lab.widgets.view import (
 
 MARK = (0, 114, 178)
 """Colour of what is marked (blue of Okabe and Ito)."""
+WHOLE = "The whole picture is marked; leave some of it unmarked."
 SAME_SHAPE = 0.02
 """How far the ratio of a mask's sides may be from its picture's, to be fitted to it."""
 
@@ -164,7 +165,8 @@ class Painter(View):
         marked = _from_alpha_png(self._region, *self._image.shape[:2])
         if not np.array_equal(marked, self._marked):
             self._marked = marked
-            self.message = _complaint(marked)
+            if marked.all() or self.message == WHOLE:  # other messages are not about the mask
+                self.message = WHOLE if marked.all() else ""
             self.changed += 1
 
     def fit_mask(self, mask: np.ndarray) -> bool:
@@ -235,12 +237,6 @@ def _region_of(region: np.ndarray | Box | list[int] | None, height: int, width: 
     if region.shape != (height, width):
         raise InputError(f"the mask is {region.shape}, its picture {(height, width)}")
     return marks_of(region)
-
-
-def _complaint(marked: np.ndarray) -> str:
-    if marked.all():
-        return "The whole picture is marked; leave some of it unmarked."
-    return ""
 
 
 def _alpha_png(marked: np.ndarray) -> bytes:

@@ -1,7 +1,7 @@
 // The Teleporter's panel: Generate, its settings, and what it made.
 import {
   button, downloads, element, fileButton, heard, keepKeys, messageLine, roving, scoped, tooLarge,
-  upload,
+  underway, upload,
 } from "../elements.js";
 import { comparison, gallery, strip } from "./result.js";
 import { settings } from "./settings.js";
@@ -13,7 +13,8 @@ function tell(model, text) {
 
 // a button that asks Python for something; what was said before is over
 function asking(model, send, text, what, properties = {}) {
-  return button(text, () => {
+  return button(text, async () => {
+    await Promise.allSettled(underway());
     tell(model, "");
     send({ do: what });
   }, properties);
