@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -15,7 +16,7 @@ PROMPTED_CHANNELS = 6
 _STRIDE = 4
 
 
-class ObjectSegmenter(ModelMixin, ConfigMixin):  # type: ignore[misc]  # untyped in diffusers
+class ObjectSegmenter(ModelMixin, ConfigMixin):
     """A U-Net (Ronneberger et al., 2015) of ConvNeXt blocks (Liu et al., 2022), under 1 M weights.
 
     Args:
@@ -29,8 +30,9 @@ class ObjectSegmenter(ModelMixin, ConfigMixin):  # type: ignore[misc]  # untyped
         self, widths: Sequence[int] = (32, 64, 128, 160), depth: int = 2, size_px: int = 128
     ) -> None:
         super().__init__()
-        first = nn.Conv2d(PROMPTED_CHANNELS, widths[0], 7, stride=_STRIDE, padding=3)
-        steps = [first]
+        steps: list[nn.Module] = [
+            nn.Conv2d(PROMPTED_CHANNELS, widths[0], 7, stride=_STRIDE, padding=3)
+        ]
         for before, width in zip(widths, widths[1:], strict=False):
             steps.append(nn.Sequential(_norm(before), nn.Conv2d(before, width, 2, stride=2)))
         self.down = nn.ModuleList(
@@ -55,7 +57,9 @@ class ObjectSegmenter(ModelMixin, ConfigMixin):  # type: ignore[misc]  # untyped
             maps.append(step(maps[-1]))
         hidden = maps.pop()
         hidden = hidden + self.whole(hidden.mean(dim=(2, 3)))[..., None, None]
-        for merge, block in self.up:
+        part: Any
+        for part in self.up:
+            merge, block = part
             larger = functional.interpolate(hidden, scale_factor=2.0, mode="nearest")
             hidden = block(merge(torch.cat([larger, maps.pop()], dim=1)))
         logits: Tensor = functional.pixel_shuffle(self.head(hidden), _STRIDE)

@@ -100,7 +100,7 @@ def _inner(mask: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
 
 def worn(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The picture in other light, blurred, noisy and compressed, each of it at times."""
-    values = image.astype(np.float32)
+    values: np.ndarray = image.astype(np.float32)
     if rng.random() < 0.7:
         values = values * rng.uniform(0.6, 1.35) * rng.uniform(0.85, 1.15, 3).astype(np.float32)
         values = 255 * (values.clip(0, 255) / 255) ** rng.uniform(0.75, 1.35)
@@ -115,7 +115,7 @@ def worn(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.4:
         quality = int(rng.integers(30, 95))
         packed = cv2.imencode(".jpg", result, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-        result = cv2.imdecode(packed, cv2.IMREAD_COLOR)
+        result = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR))
     return result
 
 
