@@ -6,7 +6,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from anydoor_lab.config.door import door
 from anydoor_lab.config.resume import first_process
 from anydoor_lab.config.sweeps import at_the_end, planned
-from anydoor_lab.runs.folder import SCORES, read_facts, read_scores
+from anydoor_lab.runs.folder import ABSENCE, SCORES, read_facts, read_scores
 from anydoor_lab.runs.ledger import (
     LEDGER,
     OVERRIDES,
@@ -28,9 +28,9 @@ from anydoor_lab.runs.ledger import (
     forget_failure,
     note_failure,
     plan_job,
+    reason_of_absence,
     write_ledger,
 )
-from anydoor_lab.runs.settings import CONFIG
 from anydoor_lab.structures.errors import InputError, RunError
 
 AS_THEY_ARE = "; finished ones stay as they are"
@@ -46,39 +46,36 @@ def main(cfg: DictConfig) -> None:
 
 
 def compare(folder: Path) -> None:
-    """Print one table and write it and one figure into `folder`.
+    """Print one table and write it, one figure and, of runs on the same pairs, one grid of their
+    pictures into `folder`; what was not run stands in them with what it lacks.
 
     Raises:
         ValueError: fewer than one finished run is below the folder.
     """
+    from anydoor_lab.report.figures import save
+    from anydoor_lab.report.pictures import PICTURES, picture_grid
     from anydoor_lab.report.scores import write_comparison
 
     found = [path.parent for path in sorted(folder.glob(f"*/{SCORES}"))]
     if not found:
         raise InputError(f"{folder} holds no finished run; give a sweep's folder")
-    runs = list(zip(short_names(found), map(read_scores, found), strict=True))
+    lacking = [path.parent for path in sorted(folder.glob(f"*/{ABSENCE}"))]
+    names = short_names([*found, *lacking])
+    runs = list(zip(names, map(read_scores, found), strict=False))
+    absent = dict(zip(names[len(found) :], map(reason_of_absence, lacking), strict=True))
     protocols = {scores["protocol"] for _, scores in runs}
     if len(protocols) > 1:
         raise InputError(f"the runs in {folder} were scored by different protocols: {protocols}")
-    table, paths = write_comparison(runs, folder, f"Comparison of {len(runs)} runs")
+    title = f"Comparison of {len(runs)} runs"
+    table, paths = write_comparison(runs, folder, title, absent)
+    if len({str(scores.get("pairs")) for _, scores in runs}) == 1:
+        places: dict[str, Path | str] = dict(zip(names, found, strict=False))
+        shown = {**places, **{name: f"not run: {reason}" for name, reason in absent.items()}}
+        if any((place / PICTURES).is_dir() for place in found):
+            figure = picture_grid(shown, replace(table.caption, title=f"{title}: results"))
+            paths["picture"] = save(figure, folder / "results.png")
     print(f"\n{table.terminal()}")
     print("\n".join(f"{kind:8s} {path}" for kind, path in paths.items()))
-
-
-def draw_results(sweep: Path) -> Path:
-    """Write `results.png`: a row for each pair, a column for each run that was scored; its path.
-
-    Raises:
-        ValueError: no run has pictures.
-    """
-    from anydoor_lab.report.figures import save
-    from anydoor_lab.report.pictures import picture_grid
-    from anydoor_lab.report.scores import caption_of
-
-    folders = [path.parent for path in sorted(sweep.glob(f"*/{SCORES}"))]
-    caption = caption_of(read_scores(folders[0]), "Results by pair")
-    places: dict[str, Path | str] = dict(zip(short_names(folders), folders, strict=True))
-    return save(picture_grid(places, caption), sweep / "results.png")
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
@@ -187,10 +184,7 @@ class Ending:
                 write_experiment(self.sweep, self.experiment)
             else:
                 compare(self.sweep)
-            if any(self.sweep.glob(f"*/{CONFIG}")):  # of trainings
-                print(f"page     {write_dashboard(self.sweep, self.experiment)}")
-            else:
-                print(f"picture  {draw_results(self.sweep)}")
+            print(f"page     {write_dashboard(self.sweep, self.experiment)}")
         except ValueError as error:
             print(f"no comparison: {error}", file=sys.stderr)
 

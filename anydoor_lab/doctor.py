@@ -38,7 +38,8 @@ def main(cfg: DictConfig) -> None:
     libraries, weights = list(library_rows()), list(weight_rows())
     print(tabulate(libraries, ("library", "installed", "asked for", "", "blocks")), end="\n\n")
     print(tabulate(machine_rows(), ("machine", "")), end="\n\n")
-    print(tabulate(weights, ("network", "source", "found", "blocks")))
+    print(tabulate(weights, ("network", "source", "found", "blocks")), end="\n\n")
+    print(tabulate(method_rows(), ("method", "weights", "GPU memory", "licence", "found")))
     broken = [row[0] for row in libraries if row[3] != OK and row[4] == "everything"]
     broken += [f"{row[0]}: {row[2]}" for row in weights if blocks_all(row)]
     if broken:
@@ -130,6 +131,24 @@ def weight_rows() -> Iterator[tuple[str, str, str, str]]:
     for choice in id_choices().values():
         if not choice.encoder:
             yield f"idx {choice.name}", choice.target, "own part", ""
+
+
+def method_rows() -> Iterator[tuple[str, str, str, str, str]]:
+    """(name, weights, GPU memory, licence, where they were found) of conf/method's methods that
+    have networks of their own."""
+    from anydoor_lab.models.sources import MissingError, obtain_pipeline
+    from anydoor_lab.structures.names import named
+
+    for path in sorted((conf_dir() / "method").glob("*.yaml")):
+        node: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        needs = getattr(named(node["_target_"]), "needs", None)
+        if needs is None:
+            continue
+        try:
+            found = where("", obtain_pipeline(node["source"], download=False))
+        except MissingError:
+            found = f"{MISSING}: method={path.stem} method.source=<folder>"
+        yield path.stem, needs.weights, f"{needs.memory_gb:g} GB", needs.licence, found
 
 
 def networks(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...], str]]:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from anydoor_lab.config.compose import output_folder
+from anydoor_lab.config.compose import output_folder, plain
 from anydoor_lab.config.door import door
-from anydoor_lab.structures.files import check_writable, write_sealed
+from anydoor_lab.config.sweeps import job_called
+from anydoor_lab.structures.files import check_writable
 
 RUNS_OWN = ("model", "data", "data_seed", "eval", "metrics")
 
@@ -22,22 +22,24 @@ def main(cfg: DictConfig) -> None:
     from anydoor_lab.config import assemble, devices, pipelines
     from anydoor_lab.config.devices import start_processes
     from anydoor_lab.config.values import check_values
-    from anydoor_lab.runs.folder import FACTS, SCORES
+    from anydoor_lab.models.sources import MissingError
+    from anydoor_lab.runs.folder import SCORES
+    from anydoor_lab.runs.ledger import note_absence
     from anydoor_lab.training.processes import told_of_the_lost
 
     folder = output_folder()
-    job = HydraConfig.get()
+    chosen = as_the_run(cfg, list(HydraConfig.get().overrides.task))
+    check_values(chosen, "evaluate")
     if (folder / SCORES).exists() and not cfg.overwrite:
-        if job.mode == RunMode.MULTIRUN:  # the same sweep again
-            print(f"scores   {folder / SCORES} are there already")
+        if scored_alike(folder, chosen):
+            print(f"scores   {folder / SCORES} are there already; overwrite=true scores again")
             return
         raise FileExistsError(f"{folder} holds scores already; add overwrite=true")
     check_writable(folder / SCORES)
-    overrides = list(job.overrides.task)
-    chosen = as_the_run(cfg, overrides)
-    check_values(chosen, "evaluate")
     pipelines.silence_libraries()
     leading = start_processes()
+    if leading and job_called():
+        begin(folder, chosen)
     pipeline = None
     if assemble.needs_pipeline(cfg.method):
         source = cfg.run or pipelines.EMBEDDED
@@ -45,12 +47,35 @@ def main(cfg: DictConfig) -> None:
             print(f"weights  {source}", flush=True)
         pipeline = devices.place(pipelines.load_pipeline(source), cfg.device)
         pipeline.register_to_config(**pipelines.chosen_sampling(chosen.model))
+    try:
+        method = assemble.build_method(chosen.method, pipeline, cfg.device)
+    except MissingError as error:
+        if not job_called():
+            raise
+        note_absence(folder, str(error).partition("; download it")[0])
+        print(f"not run  {row_name(cfg)}: {error}", flush=True)
+        return
     bench = assemble.build_bench(chosen)
     with told_of_the_lost():
-        row, results = bench.score(assemble.build_method(chosen.method, pipeline), row_name(cfg))
+        row, results = bench.score(method, row_name(cfg))
     if leading:
-        write_sealed(folder / FACTS, {"overrides": overrides})
         bench.report([row, *bench.anchors()], results, folder)
+
+
+def begin(folder: Path, cfg: DictConfig) -> None:
+    """Write down what a job of a sweep is asked for, as `train` does for its runs."""
+    from anydoor_lab.runs.folder import Run
+
+    run = Run(folder, plain(cfg))
+    run.write_config()
+    run.note(overrides=list(HydraConfig.get().overrides.task))
+
+
+def scored_alike(folder: Path, cfg: DictConfig) -> bool:
+    """Whether the folder is a sweep's, and its scores are of the same settings."""
+    from anydoor_lab.runs.folder import Run, read_facts
+
+    return read_facts(folder).get("config_hash") == Run(folder, plain(cfg)).hash
 
 
 def row_name(cfg: DictConfig) -> str:

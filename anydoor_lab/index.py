@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.compose import plain
 from anydoor_lab.config.door import door
@@ -15,21 +16,41 @@ from anydoor_lab.structures.errors import InputError
 if TYPE_CHECKING:
     from anydoor_lab.data.index.layouts import Release
 
-DOES = ("build", "check", "look")
+DOES = ("build", "check", "look", "shard")
 
 
 @door("index")
 def main(cfg: DictConfig) -> None:
-    """Index a set, say what of it is there, or show its pairs."""
+    """Index a set, say what of it is there, show its pairs, or pack it."""
     check_choice("do", cfg.do, DOES)
     if cfg.get("data") is None:
         raise InputError("data is not given; add data=<set> (python -m anydoor_lab.index --help)")
     if cfg.do == "look":
         look(cfg)
-    elif cfg.do == "check":
-        check(cfg)
-    else:
-        build(cfg)
+        return
+    does = {"build": build, "check": check, "shard": shard}[cfg.do]
+    for one in each_set(cfg):
+        does(one)
+
+
+def each_set(cfg: DictConfig) -> Iterator[DictConfig]:
+    """The config for each set of a mixture, those that are not there named and passed over."""
+    if "sets" not in cfg.data:
+        yield cfg
+        return
+    data = plain(cfg.data)
+    for name, node in data["sets"].items():
+        if not data["weights"].get(name):
+            continue
+        if not Path(node["root"]).is_dir():
+            print(f"{name}: missing, {node['root']} is no folder")
+            continue
+        one = cfg.copy()
+        OmegaConf.set_struct(one, False)
+        one.data = node
+        if cfg.shards.out:
+            one.shards.out = str(Path(cfg.shards.out) / name)
+        yield one
 
 
 def release_of(cfg: DictConfig) -> tuple[str, Path, Release, Path]:
@@ -81,6 +102,27 @@ def check(cfg: DictConfig) -> None:
 
     for line in lines(*release_of(cfg)):
         print(line)
+
+
+def shard(cfg: DictConfig) -> None:
+    """Pack the indexed pictures into tars, those that are there whole left as they are."""
+    from tqdm import tqdm
+
+    from anydoor_lab.data.index.shards import shard_specs, shards
+    from anydoor_lab.data.index.store import Index
+
+    if not isinstance(cfg.shards.mb, int | float) or not cfg.shards.mb > 0:
+        raise InputError(f"shards.mb is {cfg.shards.mb}; expected a number above 0")
+    name, root, _, place = release_of(cfg)
+    index = Index(place)
+    folder, most = Path(cfg.shards.out or place / "shards"), round(cfg.shards.mb * 1e6)
+    total = len(shard_specs(name, index, most)) + 1
+    made = tqdm(
+        shards(name, index, root, folder, most), total=total, desc=f"packing {name}", unit="file"
+    )
+    num = sum(path.suffix == ".tar" for path in made)
+    print(f"shards   {num} of at most about {cfg.shards.mb:g} MB in {folder}")
+    print(f"train with data={name} data.root=null data.shards={folder}")
 
 
 def look(cfg: DictConfig) -> None:

@@ -35,7 +35,7 @@ def targets(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 def unknown_keys(node: dict[str, Any]) -> set[str]:
     target = named(node["_target_"])
-    keys = {key: value for key, value in node.items() if key != "_target_"}
+    keys = {key: value for key, value in node.items() if key not in ("_target_", "defaults")}
     return composing.unknown_keys(getattr(target, "from_encoder", target), keys)
 
 

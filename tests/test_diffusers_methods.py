@@ -363,7 +363,7 @@ def test_a_method_for_adapters_does_as_in_diffusers(adapted: Adapted, does_as_it
     does_as_it_says(adapted)
 
 
-OWN = {"conditioner", "prepare", "denoise", "decode", "start_noise", "timesteps"}
+OWN = {"conditioner", "prepare", "denoise", "decode", "start_noise", "timesteps", "warm_up"}
 """Of this package alone, and tested where the numbers are."""
 HUB = {"download", "push_to_hub", "register_for_auto_class"}
 """These talk to the hub."""

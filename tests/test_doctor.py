@@ -35,6 +35,8 @@ def test_it_names_what_is_there_and_what_is_blocked(tmp_path: Path) -> None:
     assert "missing: not in the hub's cache" in giant
     assert "train model=sd21 idx=dinov2,dinov2_global,dinov2_patch_noseg" in giant
     assert any(line.startswith("tiny vae") and "embedded" in line for line in lines)
+    (kontext,) = [line for line in lines if line.startswith("flux_kontext")]
+    assert "36 GB" in kontext and "Non-Commercial" in kontext and "missing" in kontext
     assert "disk free" in result.stdout and "memory free" in result.stdout
     assert list(tmp_path.iterdir()) == []
 

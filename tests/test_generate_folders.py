@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import small_pipelines as small
 from anydoor_lab.evaluation.folders import read_request, requests_of
 from anydoor_lab.structures.images import read_facts, read_image
 from inside import Ended, run
@@ -78,6 +79,37 @@ def test_the_embedded_network_places_as_it_does_for_one_picture(place: Path) -> 
     assert run("generate", *single, *quick, cwd=place).code == 0
     one = read_image(place / "one.png")
     assert np.array_equal(one, read_image(place / "done" / "cup__street.png"))
+
+
+def test_several_proposals_a_place_are_those_of_the_seeds(place: Path) -> None:
+    quick = ["num_inference_steps=1", "box=[20,30,60,90]"]
+    assert generate(place, *quick, "num_proposals=2").code == 0
+    assert generate(place, *quick, "seed=1", out="second").code == 0
+    second = read_image(place / "second" / "bear__desk.png")
+    assert np.array_equal(second, read_image(place / "done" / "bear__desk_1.png"))
+
+
+def test_one_picture_and_folders_go_through_the_same_method(place: Path) -> None:
+    source = small.stable_diffusion(place / "sd")
+    method = ["method=sd_inpaint", f"method.source={source}", "method.resolution=32",
+              "method.num_inference_steps=1", "box=[20,30,60,90]"]  # fmt: skip
+    assert generate(place, *method).code == 0
+    single = ["reference=objects/cup.png", "scene=scenes/street.png", "out=one.png", "device=cpu"]
+    ended = run("generate", *single, *method, cwd=place)
+    assert ended.code == 0, ended.err
+    one = read_image(place / "one.png")
+    assert np.array_equal(one, read_image(place / "done" / "cup__street.png"))
+    recipe = read_facts(place / "one.png")["recipe"]
+    assert recipe["method"]["source"] == "sd"  # of a folder its name
+
+
+def test_what_goes_with_one_picture_and_missing_weights_are_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    generate(place, "box=centre", "mask=scenes/desk.png").refused("mask= goes with one picture")
+    generate(place, "box=centre", "method=flux_kontext").refused("method.source", "hub's cache")
+    assert not (place / "done").exists()
 
 
 def test_a_manifest_says_what_goes_where(place: Path) -> None:

@@ -328,7 +328,7 @@ def test_pictures_are_reduced_only_as_far_as_the_model_does_not_see(tmp_path: Pa
         sizes[needed] = (pair.reference.shape[0], pair.scene.shape[0])
         y1, y2 = np.flatnonzero(pair.scene_mask.any(1))[[0, -1]] * (1600 / pair.scene.shape[0])
         assert abs(y1 - 300) < 9 and abs(y2 - 1200) < 9
-    assert sizes == {None: (1600, 1600), 512: (1600, 800), 300: (800, 400), 100: (200, 200)}
+    assert sizes == {None: (1600, 1600), 512: (800, 800), 300: (400, 400), 100: (200, 200)}
 
 
 def test_limits_of_no_effect_refuse_nothing(vis: tuple[Path, Path]) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,13 @@ from transformers import (
 from anydoor_lab.config.pipelines import check_base
 from anydoor_lab.models.idx.dinov2 import Dinov2Extractor
 from anydoor_lab.models.idx.vgg import Vgg16, load_vgg16
-from anydoor_lab.models.sources import MissingError, lacking, obtain
+from anydoor_lab.models.sources import (
+    MissingError,
+    _hub_answers,
+    lacking,
+    obtain,
+    obtain_pipeline,
+)
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from networks import SHOWN, TRANSFORMER
 
@@ -71,6 +78,21 @@ def test_a_cached_repository_is_found_offline(networks: Path, tmp_path: Path) ->
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert Path(answer.stdout.strip()) == place / "snapshots" / "abc"
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_for_many_networks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    _hub_answers.cache_clear()
+    begun = time.monotonic()
+    for _ in range(3):
+        with pytest.raises(MissingError, match="and the hub cannot be reached"):
+            obtain_pipeline(ABSENT)
+    assert _hub_answers.cache_info().misses <= 2  # once, or twice where a minute has passed
+    assert time.monotonic() - begun < 20  # its client alone takes half a minute for each
+    _hub_answers.cache_clear()
 
 
 @pytest.mark.parametrize(

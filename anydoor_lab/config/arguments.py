@@ -19,6 +19,7 @@ PATHS = frozenset(
         *("init", "begin", "train.resume", "data.root", "data.scenes", "data.index"),
         "idx.extractor.source",
         *("model.base", "model.vae", "model.init"),
+        *("method.source", "method.photos", "method.adapter", "method.unet", "method.redux"),
         *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"),
     }
 )

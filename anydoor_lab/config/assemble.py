@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from anydoor_lab.config.caches import filled_pool, kept_frozen, kept_pairs
 from anydoor_lab.config.compose import leaf, plain, settings
-from anydoor_lab.config.devices import build_accelerator
+from anydoor_lab.config.devices import build_accelerator, present_device
 from anydoor_lab.config.judges import build_judges
 from anydoor_lab.runs.provenance import available_memory
 from anydoor_lab.structures.errors import InputError
@@ -209,10 +209,19 @@ def build_bench(cfg: DictConfig) -> Bench:
     return Bench(cfg.model.name, settings, judges, pairs, note_of(source), passed_over, **known)
 
 
-def build_method(node: DictConfig, pipeline: AnyDoorPipeline | None = None) -> Generate:
-    """The method of a node `method`; with the pipeline, where it asks for one."""
-    method = leaf(node)
-    built: Generate = method(pipeline=pipeline) if needs_pipeline(node) else method()
+def build_method(
+    node: DictConfig, pipeline: AnyDoorPipeline | None = None, device: str = "auto"
+) -> Generate:
+    """The method of a node `method`; with the pipeline and the device, where it asks for one.
+
+    Raises:
+        ValueError: something that it needs is missing.
+    """
+    known = settings(named(node._target_))
+    given: dict[str, Any] = {"pipeline": pipeline} if "pipeline" in known else {}
+    if "device" in known:
+        given["device"] = present_device(device)
+    built: Generate = leaf(node)(**given)
     return built
 
 

@@ -122,11 +122,13 @@ def silence_libraries() -> None:
     A checkpoint that lacks weights still ends in an error of ours (`metrics.judge.load_frozen`).
     """
     import diffusers.utils.logging
+    import huggingface_hub.utils.logging
     import transformers.utils.logging
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
+    huggingface_hub.utils.logging.set_verbosity_error()  # what is missing is said in one sentence
 
 
 def shown_settings(cfg: DictConfig) -> dict[str, Any]:

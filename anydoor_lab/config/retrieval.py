@@ -36,7 +36,8 @@ def encoder_retrieval(number: int, parts: Path | None, out: Path) -> None:
 
     silence_libraries()
     pairs, rendered = held_out_pairs(number)
-    says = f"{rendered.sum()} rendered objects, the others outlines of them filled with photographs"
+    filled = f"{(~rendered).sum()} outlines of them filled with photographs"
+    says = f"{rendered.sum()} rendered objects, {filled}"
     caption = Caption("Retrieval of held-out things across frames", "tiny", PROTOCOL, 0, commit(),
                       len(pairs), f"{says}; {kinds(pairs)}")  # fmt: skip
     hits = {}
@@ -109,16 +110,18 @@ def _write(hits: Hits, rendered: np.ndarray, caption: Caption, out: Path) -> Non
     from anydoor_lab.report.rows import rows_frame
     from anydoor_lab.structures.files import write_whole
 
-    these = {look: right[rendered] for look, right in hits.items()}
-    titles = (caption.title, "Queries that are rendered objects, among all",
-              "Differences over the same objects")  # fmt: skip
-    whole, part, pairs = (replace(caption, title=title) for title in titles)
-    part = replace(part, n=int(rendered.sum()))
-    tables = [retrieval_table(hits, whole), retrieval_table(these, part)]
-    tables.append(difference_table(hits, pairs))
+    sets = [("things", caption, hits)]
+    if not rendered.all():
+        part = replace(caption, title="Queries that are rendered objects, among all",
+                       n=int(rendered.sum()))  # fmt: skip
+        these = {look: right[rendered] for look, right in hits.items()}
+        sets.append(("things, rendered only", part, these))
+    pairs = replace(caption, title="Differences over the same objects")
+    tables = [*(retrieval_table(found, of) for _, of, found in sets), difference_table(hits, pairs)]
     print("\n".join(table.terminal() for table in tables))
     text = "\n".join(table.markdown() for table in tables)
     print(f"table    {write_whole(out / 'table.md', text)}")
-    rows = retrieval_rows(hits, caption, data="things", config="")
-    rows += retrieval_rows(these, part, data="things, rendered only", config="")
-    print(f"rows     {write_whole(out / 'rows.csv', rows_frame(rows).to_csv(index=False))}")
+    each = (retrieval_rows(found, of, data=data, config="") for data, of, found in sets)
+    rows = rows_frame([row for rows in each for row in rows])
+    text = rows.to_csv(index=False, lineterminator="\n")
+    print(f"rows     {write_whole(out / 'rows.csv', text)}")

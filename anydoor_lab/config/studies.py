@@ -132,7 +132,7 @@ def method_called(asked: Asked, data: str, name: str) -> tuple[Any, dict[str, An
         raise InputError(f"conf/method has no {name}")
     cfg = settings_of(asked, data, f"method={name}")
     pipeline = embedded_pipeline(asked) if needs_pipeline(cfg.method) else None
-    return build_method(cfg.method, pipeline), plain(cfg)
+    return build_method(cfg.method, pipeline, asked.device), plain(cfg)
 
 
 def sampled(

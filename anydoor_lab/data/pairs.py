@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
+from anydoor_lab.data.index.shards import Shards
 from anydoor_lab.data.index.store import Index, index_folder
 from anydoor_lab.data.limits import Limits
 from anydoor_lab.data.source import Counts, Split, reasons
@@ -16,9 +17,9 @@ from anydoor_lab.structures.checks import UnusablePair, check_choice, of_setting
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import resized_mask
 from anydoor_lab.structures.pair import Pair, Quality, Variation
-from anydoor_lab.structures.reduced import FACTORS, read_reduced
+from anydoor_lab.structures.reduced import FACTORS, Member, read_reduced
 
-_ZOOM = 2.0  # the scene's crop is at least so many times the object's longer side
+_ZOOM = 2.0  # what is shown is so many times as long as an object in it
 
 
 class IndexedPairs:
@@ -30,9 +31,10 @@ class IndexedPairs:
 
     Args:
         name: the set's.
-        root: its folder.
+        root: its folder; None where its pictures are in shards.
         release: what `Release` takes: how it lies on the disk. Only indexing reads it.
-        index: the index's folder; None: in the user's cache folder.
+        index: the index's folder; None: the shards', or in the user's cache folder.
+        shards: folder or URL of its shards (`python -m anydoor_lab.index do=shard`).
         variation, quality: of its pairs (Table 1).
         min_interval: smallest distance of the two frames, as a share of the video's; at least 1.
         needed_px: longer side of the object's crop that the model is shown; None decodes all
@@ -54,10 +56,11 @@ class IndexedPairs:
     def __init__(
         self,
         name: str,
-        root: str | Path,
+        root: str | Path | None,
         *,
         release: Mapping[str, Any] | None = None,
         index: str | Path | None = None,
+        shards: str | Path | None = None,
         variation: Variation = "video",
         quality: Quality = "low",
         min_interval: float = 0.1,
@@ -73,11 +76,12 @@ class IndexedPairs:
         for setting, value in (("min_interval", min_interval), ("held_out", held_out)):
             if not 0 <= value < 1:
                 raise InputError(f"{setting} is {value}; expected a share in [0, 1)")
-        self.name, self.root, self.release = name, Path(root), release
+        self.name, self.root, self.release = name, None if root is None else Path(root), release
         self.variation, self.quality, self.needed_px = variation, quality, needed_px
         splits = (release or {}).get("splits", ())
-        folder = Path(index) if index else index_folder(name, self.root, splits)
-        self.index = _opened(name, self.root, folder)
+        self.shards = None if shards is None else Shards(shards)
+        self.index = _opened(name, self.root, _folder(name, self.root, index, self.shards, splits))
+        _check_place(name, self.index, self.root, self.shards)
         references, scenes, rejected = of_settings(Limits, limits or {}, "limits").judged(
             self.index
         )
@@ -137,7 +141,7 @@ class IndexedPairs:
         Raises: as `pair`.
         """
         reference, scene = self.index.row(first), self.index.row(second)
-        factors = self._factor(reference, 1.0), self._factor(scene, _ZOOM)
+        factors = self._factor(reference), self._factor(scene)
         if first == second:
             shown = self._read(reference, min(factors))
             views = (*shown, *shown)
@@ -162,20 +166,28 @@ class IndexedPairs:
         apart = np.maximum(last_scene - first_ref, last_ref - first_scene)
         return apart >= intervals[begin]
 
-    def _factor(self, row: Mapping[str, Any], zoom: float) -> int:
+    def _factor(self, row: Mapping[str, Any]) -> int:
         """By how much a picture may be reduced so that its crop keeps `needed_px`."""
         if not self.needed_px:
             return 1
         longer = max(row["y2"] - row["y1"], row["x2"] - row["x1"])
-        side = min(zoom * longer, max(row["height"], row["width"]))
+        side = min(_ZOOM * longer, max(row["height"], row["width"]))
         return max(factor for factor in FACTORS if factor == 1 or side / factor >= self.needed_px)
+
+    def _file(self, row: Mapping[str, Any]) -> Path | Member:
+        if self.shards:
+            return self.shards.member(row)
+        assert self.root is not None  # as was checked
+        return self.root / row["image"]
 
     def _read(self, row: Mapping[str, Any], factor: int) -> tuple[np.ndarray, np.ndarray]:
         """Picture (h, w, 3) uint8 and mask (h, w) bool of a row."""
         from rlemasklib import RLEMask
 
         try:
-            image = read_reduced(self.root / row["image"], factor)
+            image = read_reduced(self._file(row), factor)
+        except UnusablePair:
+            raise
         except (InputError, FileNotFoundError) as error:
             raise UnusablePair("unreadable picture", str(error)) from error
         height, width = row["height"], row["width"]
@@ -227,7 +239,43 @@ def _starts(index: Index, variation: Variation) -> np.ndarray:
     return np.append(np.flatnonzero(changed), rows)
 
 
-def _opened(name: str, root: Path, folder: Path) -> Index:
+def _folder(
+    name: str,
+    root: Path | None,
+    index: str | Path | None,
+    shards: Shards | None,
+    splits: Sequence[str],
+) -> Path:
+    """Where the index is kept."""
+    if index:
+        return Path(index)
+    if shards and shards.is_local:
+        return Path(shards.place)
+    if shards or root is None:
+        raise InputError(
+            f"{name}: data.shards={shards.place if shards else None} is no folder here; copy its "
+            "index.arrow to this machine and give that folder as data.index"
+        )
+    return index_folder(name, root, splits)
+
+
+def _check_place(name: str, index: Index, root: Path | None, shards: Shards | None) -> None:
+    """Raise ValueError unless the pictures lie where the index says: in files or in shards."""
+    packed = index.usable and index.row(0, ("shard",))["shard"] is not None
+    if packed and shards is None:
+        raise InputError(
+            f"{name}: {index.folder} is an index of shards; give data.shards={index.folder}"
+        )
+    if not packed and shards and index.usable:
+        raise InputError(
+            f"{name}: {index.folder} is an index of files; make shards with "
+            f"python -m anydoor_lab.index data={name} do=shard, or leave data.shards out"
+        )
+    if not packed and root is None:
+        raise InputError(f"{name}: data.root is null; give the folder that holds {name}")
+
+
+def _opened(name: str, root: Path | None, folder: Path) -> Index:
     try:
         return Index(folder)
     except InputError as error:

@@ -59,11 +59,12 @@ class DiffusionLoss(nn.Module):
             batch: `index` (B,), `variation` (list of B), `id_image` (B, 3, S, S) in [0, 1],
                 `target` and `collage` (B, 3, R, R) in [-1, 1], `shape_mask` (B, 1, R, R),
                 and what else the model's branches read; bytes are scaled as in `as_numbers`;
-                for a model of several ID extractors also `extractor` (B,), which one to use.
+                for a model of several ID extractors also `extractor` (B,), which one to use;
+                of a mixture also `set` (list of B).
 
         Returns:
             `loss` scalar, `per_sample` (B,), and `groups`: which samples belong to which
-            timestep bin and variation, (B,) bool each.
+            timestep bin, variation and set, (B,) bool each.
         """
         indices, batch = torch.as_tensor(batch["index"]).tolist(), as_numbers(batch)
         x0 = self._clean_latents(batch["target"], indices).float()
@@ -77,7 +78,7 @@ class DiffusionLoss(nn.Module):
         squared = (output.float() - self.schedule.target(x0, noise, t).float()) ** 2
         weight = self._weights(batch["shape_mask"], squared)
         per_sample = (squared * weight).mean(dim=(1, 2, 3))
-        groups = self._groups(t, batch["variation"])
+        groups = self._groups(t, batch["variation"], batch.get("set", ()))
         return {"loss": per_sample.mean(), "per_sample": per_sample, "groups": groups}
 
     def _clean_latents(self, target: torch.Tensor, indices: list[int]) -> torch.Tensor:
@@ -115,13 +116,16 @@ class DiffusionLoss(nn.Module):
         weight = 1 + (self.region_weight - 1) * share
         return weight / weight.mean(dim=(1, 2, 3), keepdim=True)
 
-    def _groups(self, t: torch.Tensor, variations: list[str]) -> dict[str, torch.Tensor]:
+    def _groups(
+        self, t: torch.Tensor, variations: list[str], sets: Sequence[str]
+    ) -> dict[str, torch.Tensor]:
         width = len(self.schedule) // TIMESTEP_BINS
         groups = {}
         for start in range(0, len(self.schedule), width):
             groups[f"t_{start}_{start + width}"] = (t >= start) & (t < start + width)
-        for name in sorted(set(variations)):
-            groups[name] = torch.tensor([v == name for v in variations], device=t.device)
+        for prefix, names in (("", variations), ("set/", sets)):
+            for name in sorted(set(names)):
+                groups[prefix + name] = torch.tensor([n == name for n in names], device=t.device)
         return groups
 
 

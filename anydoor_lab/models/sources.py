@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
 from anydoor_lab.models.embedded import PREFIX, locate
 from anydoor_lab.structures.errors import AnyDoorError, InputError
+from anydoor_lab.structures.files import read_sealed
 
 WEIGHTS = (
     "diffusion_pytorch_model.safetensors",
@@ -16,12 +20,23 @@ WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
+    "diffusion_pytorch_model.bin",
 )
 """Files that can hold a network's weights; the index of several files counts for all of them."""
+PICKLED = WEIGHTS[-2:]
+"""Those of old repositories."""
+INDEX = "model_index.json"
+"""What names the parts of a pipeline."""
+READ_WITH_PARTS = ("*.json", "*.txt", "*.model", "*.jinja")
+"""What else parts of a pipeline are read from, tokenizers above all."""
+WITHOUT_WEIGHTS = ("scheduler", "tokenizer", "processor", "feature_extractor")
+"""How parts of a pipeline begin that have no weights."""
 SHARDS = ("diffusion_pytorch_model-*-of-*.safetensors", "model-*-of-*.safetensors")
 CONFIGS = ("config.json", "scheduler_config.json")
 POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins that git-lfs has not fetched yet."""
+Fetch = Callable[[str, bool], Path]
+"""The folder of a hub repository, from the cache or, where that is allowed, over the network."""
 HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
@@ -48,14 +63,73 @@ def obtain(
     Raises:
         MissingError: none of the sources is complete; one sentence for all of them.
     """
+
+    def fetch(name: str, online: bool) -> Path:
+        return _fetched(name, parts, online)
+
+    return _first_of(source, fetch, lambda folder: lacking(folder, parts), setting, download)
+
+
+def obtain_pipeline(
+    source: str | Path | Sequence[str], setting: str = "the source", download: bool = True
+) -> Path:
+    """The local folder of a pretrained pipeline in diffusers' layout, whole; as `obtain`.
+
+    Raises:
+        MissingError: none of the sources is complete; one sentence for all of them.
+    """
+
+    def fetch(name: str, online: bool) -> Path:
+        from huggingface_hub import hf_hub_download
+
+        index = Path(hf_hub_download(name, INDEX, local_files_only=not online))
+        return _fetched(name, ("", *parts_of(index)), online, READ_WITH_PARTS)
+
+    return _first_of(source, fetch, lacking_of_pipeline, setting, download)
+
+
+def obtain_file(
+    source: str | Path | Sequence[str],
+    file: str,
+    setting: str = "the source",
+    download: bool = True,
+) -> Path:
+    """The local path of one file of a folder or of a hub repository; as `obtain`.
+
+    Raises:
+        MissingError: it is in none of the sources, or damaged; one sentence for all of them.
+    """
+
+    def fetch(name: str, online: bool) -> Path:
+        from huggingface_hub import hf_hub_download
+
+        path = Path(hf_hub_download(name, file, local_files_only=not online))
+        return path.parents[len(Path(file).parts) - 1]
+
+    def lacks(folder: Path) -> str:
+        if not (folder / file).is_file():
+            return f"no {file}"
+        fault = damage(folder / file) if file.endswith(".safetensors") else ""
+        return f"{file} {fault}" if fault else ""
+
+    return _first_of(source, fetch, lacks, setting, download) / file
+
+
+def _first_of(
+    source: str | Path | Sequence[str],
+    fetch: Fetch,
+    lacks: Callable[[Path], str],
+    setting: str,
+    download: bool,
+) -> Path:
     sources = [str(source)] if isinstance(source, str | Path) else [str(one) for one in source]
     faults = []
     for one in sources:
         fault = _not_a_folder(one)
         folder = Path(locate(one)).expanduser()
         if not fault and not folder.is_dir():
-            folder, fault = _from_hub(one, parts, download)
-        fault = fault or lacking(folder, parts)
+            folder, fault = _from_hub(one, fetch, download)
+        fault = fault or lacks(folder)
         if not fault:
             return folder
         faults.append(f"{one} ({fault})")
@@ -106,6 +180,33 @@ def lacking(folder: Path, parts: Sequence[str] = ("",)) -> str:
     return ""
 
 
+def lacking_of_pipeline(folder: Path) -> str:
+    """What a pipeline's folder lacks of the parts that its `model_index.json` names; as
+    `lacking`."""
+    if not (folder / INDEX).is_file():
+        return f"no {INDEX}"
+    for part in parts_of(folder / INDEX):
+        if not (folder / part).is_dir():
+            return f"no {part}/"
+        if not part.startswith(WITHOUT_WEIGHTS) and (fault := lacking(folder, (part,))):
+            return fault
+    return ""
+
+
+def parts_of(index: Path) -> list[str]:
+    """The parts that a pipeline's `model_index.json` names; none but the safety checker, which is
+    not read, may be left out.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    return [
+        part
+        for part, kind in read_sealed(index).items()
+        if isinstance(kind, list) and kind[0] and part != "safety_checker"
+    ]
+
+
 def damage(path: Path) -> str:
     """What is wrong with a file of weights, judged by its first bytes; empty where nothing is."""
     from safetensors import SafetensorError, safe_open
@@ -126,13 +227,28 @@ def _not_a_folder(source: str) -> str:
     return "" if known or HUB_NAME.fullmatch(source) else "no such folder"
 
 
-def _from_hub(name: str, parts: Sequence[str], download: bool) -> tuple[Path, str]:
-    """The cached or downloaded folder of a hub repository, or why there is none.
+def _fetched(name: str, parts: Sequence[str], download: bool, besides: Sequence[str] = ()) -> Path:
+    """The cached or downloaded folder of a hub repository's parts.
 
-    Old repositories have their weights as pytorch_model.bin only; it is fetched where nothing
-    else is there.
+    Old repositories have pickled weights only; they are fetched where nothing else is there.
     """
     from huggingface_hub import snapshot_download
+
+    def wanted(names: Sequence[str]) -> list[str]:
+        return [f"{part}/{one}".removeprefix("/") for part in parts for one in names]
+
+    safe = [one for one in WEIGHTS if one not in PICKLED]
+    for names in ((*safe, *SHARDS, *CONFIGS, *besides), PICKLED):
+        fetched = Path(
+            snapshot_download(name, allow_patterns=wanted(names), local_files_only=not download)
+        )
+        if not (lacking_of_pipeline(fetched) if besides else lacking(fetched, parts)):
+            break
+    return fetched
+
+
+def _from_hub(name: str, fetch: Fetch, download: bool) -> tuple[Path, str]:
+    """What `fetch` finds of a hub repository, or why there is none."""
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -140,24 +256,33 @@ def _from_hub(name: str, parts: Sequence[str], download: bool) -> tuple[Path, st
         RepositoryNotFoundError,
     )
 
-    def wanted(names: Sequence[str]) -> list[str]:
-        return [f"{part}/{one}".removeprefix("/") for part in parts for one in names]
-
-    fetched = Path(name)
+    online = download and _hub_answers(int(time.monotonic()) // 60)
     try:
-        for names in ((*WEIGHTS[:-1], *SHARDS, *CONFIGS), (WEIGHTS[-1],)):
-            fetched = Path(
-                snapshot_download(name, allow_patterns=wanted(names), local_files_only=not download)
-            )
-            if not lacking(fetched, parts):
-                break
+        return fetch(name, online), ""
     except GatedRepoError:
-        return fetched, "gated: accept its licence on its page and log in with `hf auth login`"
+        fault = "gated: accept its licence on its page and log in with `hf auth login`"
     except RepositoryNotFoundError:
-        return fetched, "no such hub repository"
+        fault = "no such hub repository"
     except LocalEntryNotFoundError:
-        unreached = ", and the hub cannot be reached" if download else ""
-        return fetched, f"not in the hub's cache{unreached}"
+        unreached = ", and the hub cannot be reached" if download and not online else ""
+        fault = f"not in the hub's cache{unreached}"
     except (HfHubHTTPError, OSError) as error:
-        return fetched, f"the hub answered: {str(error).splitlines()[0]}"
-    return fetched, ""
+        fault = f"the hub answered: {str(error).splitlines()[0]}"
+    return Path(name), fault
+
+
+@lru_cache(maxsize=1)
+def _hub_answers(minute: int) -> bool:
+    """Whether the hub answers at all, asked once in a minute: its client tries half a minute for
+    every file."""
+    del minute
+    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub.utils import get_session
+
+    session = get_session()
+    library = import_module(type(session).__module__.partition(".")[0])  # httpx, or its successor
+    try:
+        session.head(ENDPOINT, timeout=5)
+    except (library.HTTPError, OSError):
+        return False
+    return True

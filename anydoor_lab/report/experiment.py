@@ -95,11 +95,11 @@ def swept_choices(experiment: str) -> dict[str, list[str]]:
 
 
 def _scored(folder: Path, asked: Mapping[str, str], keys: Iterable[str]) -> Scored:
-    config, facts = read_config(folder), read_facts(folder)
+    config, facts, scores = read_config(folder), read_facts(folder), read_scores(folder)
     variant = " ".join(f"{key}={asked[key]}" for key in keys if key in asked)
     data = asked.get("data") or str(config["data"]["_target_"]).split(".")[-1].lower()
-    seed, known = int(config["seed"]), str(facts.get("config_hash", ""))
-    return Scored(folder, variant or folder.name, data, seed, known, read_scores(folder))
+    seed, known = int(config.get("seed", scores["seed"])), str(facts.get("config_hash", ""))
+    return Scored(folder, variant or folder.name, data, seed, known, scores)
 
 
 def _place(variant: str, order: Sequence[str]) -> tuple[int, str]:

@@ -46,6 +46,7 @@ COLUMNS = (
     Column("retrieval_clip_mean_precision", "mAP, CLIP", "%", better="higher"),
     Column("retrieval_effnet_recall_1", "R@1, EfficientNet", "%", better="higher"),
     Column("retrieval_effnet_mean_precision", "mAP, EfficientNet", "%", better="higher"),
+    Column("note"),
 )
 
 
@@ -117,7 +118,10 @@ def save_results(results: Sequence[Result], caption: Caption, path: Path) -> Pat
 
 
 def write_comparison(
-    runs: Sequence[tuple[str, Mapping[str, Any]]], folder: Path, title: str
+    runs: Sequence[tuple[str, Mapping[str, Any]]],
+    folder: Path,
+    title: str,
+    absent: Mapping[str, str] | None = None,
 ) -> tuple[Table, dict[str, Path]]:
     """One table (md, csv, tex) and one figure of several runs' last rows; all numbers in the long
     format, and the paired differences from the first run.
@@ -126,6 +130,7 @@ def write_comparison(
         runs: (name, `scores.json`) of each.
         folder: where `comparison.*`, `rows.*` and `differences.*` go.
         title: above both.
+        absent: runs that were not run, and why; they stand in the table.
 
     Raises:
         ValueError: there is no run, or the runs differ in protocol or scale.
@@ -134,7 +139,8 @@ def write_comparison(
     rows = [{**scores["rows"][scores["model_row"]], "run": name} for name, scores in runs]
     noted = next((scores["note"] for _, scores in runs if scores.get("note")), "")
     first = {**runs[0][1], "note": noted}
-    table = score_table({**first, "rows": rows}, title)
+    lacking = [{"run": name, "note": f"not run: {why}"} for name, why in (absent or {}).items()]
+    table = score_table({**first, "rows": [*rows, *lacking]}, title)
     anchors = {row["run"]: row for row in first["rows"] if row.get("anchor")}
     figure = compare_runs(rows, table.caption, anchors)
     paths = table.write(folder, "comparison")

@@ -29,7 +29,9 @@ from anydoor_lab.structures.files import ASIDE, read_sealed, write_sealed, write
 
 FACTS, SCORES, GRID = "run.json", "scores.json", "grid.png"
 BEFORE, SKIPPED, FAILURE = "before.json", "skipped.jsonl", "failure.json"
-WRITTEN = (CONFIG, FACTS, SCORES, GRID, BEFORE, SKIPPED, FAILURE, "metrics.jsonl", "wandb_id.txt",
+ABSENCE = "not_run.json"
+WRITTEN = (CONFIG, FACTS, SCORES, GRID, BEFORE, SKIPPED, FAILURE, ABSENCE,
+           "metrics.jsonl", "wandb_id.txt",
            "loss.png", "scores.md", "scores.csv", "scores.tex", "rows.csv", "rows.parquet",
            "checkpoints", "samples", "results", "wandb", LOCK)  # fmt: skip
 """What runs write; everything else in a run's folder is the user's."""
@@ -115,6 +117,10 @@ class Run:
             self.replace()
         if not self.begun:  # nothing says of which settings a score left here is
             (self.folder / BEFORE).unlink(missing_ok=True)
+        self.write_config()
+
+    def write_config(self) -> None:
+        """Write its settings into its folder."""
         text = yaml.dump(dict(self.config), Dumper=PlainDumper, sort_keys=False)
         write_whole(self.folder / CONFIG, text)
 

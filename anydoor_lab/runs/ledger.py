@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import pandas as pd
 import yaml
 
-from anydoor_lab.runs.folder import FAILURE, SCORES, Run
+from anydoor_lab.runs.folder import ABSENCE, FAILURE, SCORES, Run
 from anydoor_lab.runs.lock import holder_of
 from anydoor_lab.runs.settings import CONFIG, read_config
 from anydoor_lab.structures.errors import InputError
@@ -23,8 +23,9 @@ from anydoor_lab.structures.files import read_sealed, read_small, write_sealed, 
 LEDGER = "ledger.csv"
 OVERRIDES = Path(".hydra") / "overrides.yaml"
 """What a run was asked for with; in a folder of a sweep it stands before the run begins."""
-State = Literal["waiting", "running", "broken", "failed", "finished"]
-"""Not begun; held by a process; begun and left; ended by an error; scored."""
+State = Literal["waiting", "running", "broken", "failed", "not run", "finished"]
+"""Not begun; held by a process; begun and left; ended by an error; what it needs is not here;
+scored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Job:
         config_hash: of its settings that matter, as in its `run.json`; empty before it has begun.
         overrides: what it was asked for with.
         step: of its newest checkpoint; None where there is none.
-        reason: why it failed, or who holds it.
+        reason: why it failed or was not run, or who holds it.
     """
 
     run: str
@@ -63,9 +64,20 @@ def note_failure(folder: Path, reason: str, details: str = "") -> None:
     write_sealed(folder / FAILURE, {"reason": reason, "details": details})
 
 
+def note_absence(folder: Path, reason: str) -> None:
+    """Say in a run's folder that it was not run, because something that it needs is not here."""
+    write_sealed(folder / ABSENCE, {"reason": reason})
+
+
+def reason_of_absence(folder: Path) -> str:
+    """What `note_absence` wrote; empty where the run was run."""
+    return _reason(folder / ABSENCE) if (folder / ABSENCE).is_file() else ""
+
+
 def forget_failure(folder: Path) -> None:
     """A run is tried again."""
-    (folder / FAILURE).unlink(missing_ok=True)
+    for name in (FAILURE, ABSENCE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def read_job(folder: Path) -> Job:
@@ -114,13 +126,15 @@ def _state(folder: Path) -> tuple[State, str]:
     if (folder / SCORES).is_file():
         return "finished", ""
     if (folder / FAILURE).is_file():
-        return "failed", _reason(folder)
+        return "failed", _reason(folder / FAILURE)
+    if (folder / ABSENCE).is_file():
+        return "not run", _reason(folder / ABSENCE)
     return ("broken" if Run(folder, {}).begun else "waiting"), ""
 
 
-def _reason(folder: Path) -> str:
+def _reason(path: Path) -> str:
     try:
-        return str(read_sealed(folder / FAILURE).get("reason", ""))
+        return str(read_sealed(path).get("reason", ""))
     except InputError as error:
         return str(error)
 

@@ -124,7 +124,8 @@ def check_config(folder: Path, config: Mapping[str, Any], facts: Mapping[str, An
 
 
 def _is_place(key: str) -> bool:
-    return key.endswith(".source") or f"{key}.".startswith(tuple(f"{place}." for place in PLACES))
+    below = tuple(f"{place}." for place in PLACES)
+    return key.endswith((".source", ".root")) or f"{key}.".startswith(below)
 
 
 def with_present_targets(settings: Mapping[str, Any]) -> dict[str, Any]:

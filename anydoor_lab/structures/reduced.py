@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import cv2
@@ -25,7 +26,18 @@ _ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _TAIL = 64  # bytes in which a whole file says that it ends; some writers pad it
 
 
-def check_whole(path: Path, kind: str | None) -> None:
+class Member(io.BytesIO):
+    """A picture's file in memory, and the name by which sentences call it."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self.title = name
+
+    def __str__(self) -> str:
+        return self.title
+
+
+def check_whole(path: Path | Member, kind: str | None) -> None:
     """Raise ValueError where a JPEG or PNG is cut short: some decoders make up what is missing.
 
     Args:
@@ -35,13 +47,19 @@ def check_whole(path: Path, kind: str | None) -> None:
     end = _ENDS.get(kind or "")
     if end is None:
         return
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _TAIL))
+    with io.BytesIO(path.getvalue()) if isinstance(path, Member) else path.open("rb") as file:
+        file.seek(max(0, file.seek(0, io.SEEK_END) - _TAIL))
         if end not in file.read():
-            read_image(path)  # says so, unless something stands behind the picture
+            _read(path)  # says so, unless something stands behind the picture
 
 
-def read_reduced(path: str | Path, factor: int = 1) -> np.ndarray:
+def _read(path: Path | Member) -> np.ndarray:
+    if isinstance(path, Member):
+        path.seek(0)
+    return read_image(path)
+
+
+def read_reduced(path: str | Path | Member, factor: int = 1) -> np.ndarray:
     """The picture in a file as `read_image` gives it, (H / factor, W / factor, 3) rounded up.
 
     JPEGs in colour that stand upright and have no colour profile are decoded by OpenCV, whose
@@ -55,16 +73,21 @@ def read_reduced(path: str | Path, factor: int = 1) -> np.ndarray:
         FileNotFoundError: there is no such file.
         ValueError: it is no picture, is truncated, or would take too much memory to read.
     """
-    path = Path(path)
+    path = Path(path) if isinstance(path, str) else path
     with opened(path) as picture:
         fast = _is_plain(picture)
     if fast:
         check_whole(path, "JPEG")
-        image = cv2.imdecode(np.fromfile(path, np.uint8), _READ_AT[factor])
+        content = (
+            np.frombuffer(path.getbuffer(), np.uint8)
+            if isinstance(path, Member)
+            else np.fromfile(path, np.uint8)
+        )
+        image = cv2.imdecode(content, _READ_AT[factor])
         if image is None:
             raise InputError(f"{path} is truncated or damaged; replace the file")
         return image if factor == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    image = read_image(path)
+    image = _read(path)
     if factor == 1:
         return image
     height, width = (-(-side // factor) for side in image.shape[:2])

@@ -13,6 +13,7 @@ import numpy as np
 from anydoor_lab.conditioning.conditioner import Conditioner
 from anydoor_lab.conditioning.official import OfficialConditioner
 from anydoor_lab.data.cache import KeptPairs
+from anydoor_lab.data.mixture import Mixture
 from anydoor_lab.data.source import MAX_TRIES, PairSource, pair_of, reasons
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError, RunError
@@ -24,7 +25,8 @@ from anydoor_lab.structures.rng import rng_for
 class PairStream:
     """An endless stream of training samples; sample i is a pure function of (seed, i).
 
-    Every epoch runs through all entries of the source in an order of its own.
+    Every epoch runs through all entries of the source in an order of its own; a `Mixture` says
+    itself which of its entries comes when.
 
     Args:
         source: where pairs come from.
@@ -51,13 +53,16 @@ class PairStream:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Sample `index`: `index`, `variation`, the arrays of its `Conditioning`, and `rejected`,
-        the reasons why entries were passed over for it, as one text."""
+        the reasons why entries were passed over for it, as one text; of a mixture also `set`, the
+        set it comes from."""
         before = self.rejected.copy()
         pair = self.pair(index)
         passed_over = "; ".join((self.rejected - before).elements())
         rng = rng_for(self.seed, index, "conditioning")
         shown = self.conditioner.condition_for_training(pair, rng)
         facts = {"index": index, "variation": pair.variation, "rejected": passed_over}
+        if isinstance(self.source, Mixture):
+            facts["set"] = self.source.set_of(pair)
         return {**facts, **shown.inputs}
 
     def pair(self, index: int) -> Pair:
@@ -94,6 +99,8 @@ class PairStream:
         raise RunError(f"{seen}; check the pictures and masks")
 
     def _entry(self, index: int, attempt: int) -> int:
+        if isinstance(self.source, Mixture):
+            return self.source.entry(self.seed, index, attempt)
         epoch, position = divmod(index, len(self.source))
         if attempt == 0:
             return int(epoch_order(self.seed, epoch, len(self.source))[position])

@@ -42,7 +42,7 @@ def write_index(folder: Path, parts: Sequence[Path]) -> Path:
     path, seal = folder / FILE, _seal_of(parts)
     if _seal_in(path) == seal:
         return path
-    _write(path, lambda: _joined(parts, seal))
+    write_arrow(path, lambda: _joined(parts, seal))
     return path
 
 
@@ -127,7 +127,7 @@ def _joined(parts: Sequence[Path], seal: str) -> pa.Table:
     return _sorted(table).replace_schema_metadata({"facts": json.dumps(facts)})
 
 
-def _write(path: Path, table: Callable[[], pa.Table]) -> None:
+def write_arrow(path: Path, table: Callable[[], pa.Table]) -> None:
     """Write through a temporary file: the table may be larger than a copy of it should be."""
     import pyarrow as pa
 

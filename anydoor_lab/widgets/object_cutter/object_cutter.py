@@ -38,7 +38,7 @@ class ObjectCutter(Painter):
         label: heading.
 
     Attributes:
-        segmenter: the function that cuts; any `Segmenter`.
+        segmenter: the function that cuts; any `Segmenter` (`SeededGrabCut`, `Sam`).
     """
 
     _esm = bundled(__file__, ".js")
