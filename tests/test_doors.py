@@ -68,8 +68,13 @@ def quick_train(tmp_path: Path, networks: Path) -> Train:
 
 GROUPS = ("idx", "collage", "ats", "data", "logger", "eval")
 STILLS = ("data=photos", "data=folder")
+ELSEWHERE = ("- override /data@", "root: ???", "references: ???", "- viton_hd\n")
+"""Sets that lie on the user's disk, and benchmarks: each has tests of its own."""
 CHOICES = [
-    f"{group}={path.stem}" for group in GROUPS for path in sorted((conf_dir() / group).glob("*"))
+    f"{group}={path.stem}"
+    for group in GROUPS
+    for path in sorted((conf_dir() / group).glob("*"))
+    if (group, path.stem) == ("data", "folder") or not any(mark in path.read_text() for mark in ELSEWHERE)
 ]
 CHOICES.append("metrics=[dino,diversity]")
 

@@ -267,6 +267,8 @@ def test_retrieval_is_perfect_for_embeddings_that_know_the_identity() -> None:
     mask[4:12, 4:12] = True
 
     class Flat:
+        identities = 6
+
         def __len__(self) -> int:
             return 6
 

@@ -19,7 +19,8 @@ IDLE_KEYS = ("train.resume", "overwrite", "share", "logger", "train.workers", "t
              "train.sample_every", "train.checkpoint_every", "train.keep_checkpoints")  # fmt: skip
 """Settings, or groups of them, that do not change what a run computes."""
 ADDED = {"eval.reference": "single", "metrics.lab_difference": None, "metrics.placement": None,
-         "metrics.unchanged": None}  # fmt: skip
+         "metrics.unchanged": None, "train.compile": False, "train.milestone_every": 0,
+         "share": False}  # fmt: skip
 """Settings and groups that a later version added, with the value that is what was done before
 (None: any); a run of before goes on without them."""
 PLACES = ("init", "model.init", "model.base", "model.vae", "model.encoders", "model.judges",
