@@ -20,7 +20,7 @@ PATHS = frozenset(
         "idx.extractor.source",
         *("model.base", "model.vae", "model.init"),
         *("method.source", "method.photos", "method.adapter", "method.unet", "method.redux"),
-        *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"),
+        *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "shards.out"),
     }
 )
 """The keys whose values are paths, or names that may be paths."""
