@@ -99,7 +99,7 @@ def test_milestones_are_averaged_weights_that_stay(tmp_path: Path) -> None:
         assert torch.equal(found.tensors["ema"][name], tensor)
     newest = newest_checkpoint(tmp_path)
     assert newest is not None and newest.path.name == "step_00000006"
-    with pytest.raises(ValueError, match="is a milestone, .* without the optimizer's state"):
+    with pytest.raises(ValueError, match="is a milestone, without the optimizer's state"):
         state_of(Line()).restore(found)
 
 

@@ -39,9 +39,14 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    folder: Path, step: int, tensors: Mapping[str, Tensors], facts: dict[str, Any], keep: int = 2
+    folder: Path,
+    step: int,
+    tensors: Mapping[str, Tensors],
+    facts: dict[str, Any],
+    keep: int = 2,
+    lasting: bool = False,
 ) -> Path:
-    """Publish `folder/step_<step>` atomically and return its path.
+    """Publish `folder/step_<step>` atomically and return its path; `lasting`: a milestone before.
 
     Of the older ones the newest `keep` - 1 stay. Later ones, which a run that was set back left
     behind, are not counted: they may be damaged.
@@ -52,6 +57,8 @@ def save_checkpoint(
     """
     if keep < 1:
         raise InputError(f"keep is {keep}; expected at least 1 checkpoint to be kept")
+    if lasting:
+        save_milestone(folder, step, tensors["ema"], facts)
     final = folder / f"step_{step:08d}"
     with whole_folder(final, folder / f".{final.name}{PART}") as part:
         write_folder(part, tensors, {**facts, "step": step})

@@ -23,12 +23,7 @@ from torch.utils.data import DataLoader
 
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.training.batches import FitSettings, Plan, Samples, learning_rate, next_batch
-from anydoor_lab.training.checkpoint import (
-    Checkpoint,
-    load_named,
-    save_checkpoint,
-    save_milestone,
-)
+from anydoor_lab.training.checkpoint import Checkpoint, load_named, save_checkpoint
 from anydoor_lab.training.compiling import compile_blocks, eager
 from anydoor_lab.training.meter import Meter
 from anydoor_lab.training.optimizer import optimizer_class
@@ -54,8 +49,8 @@ class Progress:
 @dataclass(slots=True)
 class TrainingState:
     """What changes during training, and the reasons for which this process passed over entries
-    since it began. `skipped` counts the steps without a finite gradient, in all and in a row.
-    Weights trained in 16 bits have `masters`. Make one with `start`, hand it to `fit`."""
+    since it began. `skipped` counts the steps without a finite gradient, in all and in a row;
+    weights of 16 bits have `masters`. Make one with `start`, hand it to `fit`."""
 
     objective: nn.Module
     wrapped: nn.Module
@@ -115,15 +110,10 @@ class TrainingState:
         """
         if not self.accelerator.is_main_process:
             return
+        self.writing.finish()  # before another copy is taken: one at a time
         tensors, facts = self._kept(facts)
         taken, step = copied(tensors), self.step
-
-        def write() -> None:
-            if lasting:
-                save_milestone(folder, step, taken["ema"], facts)
-            save_checkpoint(folder, step, taken, facts, keep)
-
-        self.writing.begin(write)
+        self.writing.begin(lambda: save_checkpoint(folder, step, taken, facts, keep, lasting))
 
     def _kept(self, facts: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """What a checkpoint holds: tensors by group and name, and facts."""
