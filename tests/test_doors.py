@@ -74,7 +74,8 @@ CHOICES = [
     f"{group}={path.stem}"
     for group in GROUPS
     for path in sorted((conf_dir() / group).glob("*"))
-    if (group, path.stem) == ("data", "folder") or not any(mark in path.read_text() for mark in ELSEWHERE)
+    if f"{group}={path.stem}" == "data=folder"
+    or not any(mark in path.read_text() for mark in ELSEWHERE)
 ]
 CHOICES.append("metrics=[dino,diversity]")
 
