@@ -24,6 +24,8 @@ from browser import drag, lacking, page, screenshot, voila, wait_until
 if lacking() and not os.environ.get("CI"):
     pytest.skip(lacking(), allow_module_level=True)
 
+pytestmark = pytest.mark.xdist_group("teleporter")
+"""All look at one page, one after the other."""
 LONG = 60_000
 JUMPS = """() => Object.fromEntries([...document.querySelectorAll(
   '.ad-painter button, .ad-ask button, .ad-ask input, .ad-ask select')].map((b, k) => {
@@ -172,6 +174,8 @@ def test_own_photo_dropped_cut_placed_seen_downloaded_and_opened_again(shown: An
 
 def test_the_result_is_beside_generate_in_a_narrow_window_too(shown: Any) -> None:
     shown.set_viewport_size({"width": 800, "height": 1000})
+    if not shown.locator(".ad-compare").first.is_visible():
+        press(shown)
     shown.wait_for_timeout(300)
     assert on_the_screen(shown, ".ad-compare") and on_the_screen(shown, ".ad-main")
     screenshot(shown, "seen_800")
