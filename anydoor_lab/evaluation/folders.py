@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
+from anydoor_lab.data.readers.crossed import manifest_rows
 from anydoor_lab.data.readers.names import key_of, masks_by_picture
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
@@ -161,17 +160,9 @@ def _listed(
     manifest: Path, objects: dict[Path, Path | None], places: Iterable[Path]
 ) -> list[Request]:
     """The requests of a manifest, a CSV with `COLUMNS`; every box is checked against its scene."""
-    try:
-        rows = pd.read_csv(manifest)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{manifest} cannot be read as CSV ({error})") from error
-    lacking = [column for column in COLUMNS if column not in rows]
-    if lacking or rows.empty:
-        seen = f"has no column {lacking[0]}" if lacking else "has no row"
-        raise InputError(f"{manifest} {seen}; expected {', '.join(COLUMNS)}")
     by_name = {path.name: path for path in objects}, {path.name: path for path in places}
     found = []
-    for number, row in enumerate(rows.to_dict("records"), 2):
+    for number, row in enumerate(manifest_rows(manifest, COLUMNS), 2):
         paths = [known.get(str(row[kind])) for known, kind in zip(by_name, COLUMNS, strict=False)]
         for path, kind in zip(paths, COLUMNS, strict=False):
             if path is None:

@@ -148,17 +148,26 @@ def _placeable(item: dict[str, Any], picture: dict[str, Any] | None) -> Box | No
     return Box(y1=round(y), y2=round(y + high), x1=round(x), x2=round(x + wide))
 
 
-def _listed(manifest: Path, scenes: Path) -> Iterator[tuple[Path, Box]]:
-    """The scenes and boxes of a manifest, each box checked against its picture."""
+def manifest_rows(manifest: Path, columns: Sequence[str]) -> list[dict[Any, Any]]:
+    """The rows of a CSV that has these columns.
+
+    Raises:
+        ValueError: it cannot be read, lacks a column, or has no row.
+    """
     try:
         table = pd.read_csv(manifest)
     except (OSError, ValueError) as error:
         raise InputError(f"{manifest} cannot be read as CSV ({error})") from error
-    lacking = [column for column in COLUMNS if column not in table]
+    lacking = [column for column in columns if column not in table]
     if lacking or table.empty:
         seen = f"has no column {lacking[0]}" if lacking else "has no row"
-        raise InputError(f"{manifest} {seen}; expected {', '.join(COLUMNS)}")
-    for line, row in enumerate(table.to_dict("records"), 2):
+        raise InputError(f"{manifest} {seen}; expected {', '.join(columns)}")
+    return table.to_dict("records")
+
+
+def _listed(manifest: Path, scenes: Path) -> Iterator[tuple[Path, Box]]:
+    """The scenes and boxes of a manifest, each box checked against its picture."""
+    for line, row in enumerate(manifest_rows(manifest, COLUMNS), 2):
         where = f"{manifest} line {line}"
         path = inside(scenes, row["scene"], where)
         if not path.is_file():
