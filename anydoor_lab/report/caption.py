@@ -57,11 +57,12 @@ class Caption:
 
     @property
     def details(self) -> str:
-        """The facts as one line."""
-        return "; ".join(f"{name} {text}" for name, text in self.facts.items())
+        """The facts as one line; the tiny scale stands in the heading already."""
+        told = {"scale"} if self.scale == "tiny" else set()
+        return "; ".join(f"{name} {text}" for name, text in self.facts.items() if name not in told)
 
     def __str__(self) -> str:
-        return f"{self.heading}. {self.details}." if self.facts else f"{self.heading}."
+        return f"{self.heading}. {self.details}." if self.details else f"{self.heading}."
 
 
 def wrapped(text: str, characters: int) -> str:

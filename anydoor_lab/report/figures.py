@@ -14,14 +14,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
+from anydoor_lab.metrics.interval import interval_from_sums
 from anydoor_lab.report.caption import Caption, wrapped
-from anydoor_lab.report.sheets import DPI
+from anydoor_lab.report.sheets import DPI, READ_AT_PX, TEXT_PX
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import write_whole
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours that colour-blind readers can tell apart (Okabe and Ito, 2008)."""
 LINES: tuple[Any, ...] = ("--", ":", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
+WIDTH_IN = 9.0
+TEXT_PT = round(TEXT_PX * WIDTH_IN * 72 / READ_AT_PX)
+"""Size of all text in a figure of numbers (matplotlib's own, too), as in a grid of pictures."""
 SCORES = {"clip": "CLIP score ↑", "dino": "DINO score ↑"}
 
 
@@ -96,15 +100,16 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], caption: Caption, smooth: int
     by_variation = [group for group in groups if group not in by_time]
     parts = {"all samples": ["loss"], "by timestep": by_time, "by variation": by_variation}
     parts = {name: keys for name, keys in parts.items() if keys}
-    figure, panels = _panels(len(parts), 2.9, sharey=False)
+    figure, panels = _panels(len(parts), 3.4, sharey=False)
     for axes, (name, keys) in zip(panels, parts.items(), strict=True):
-        for colour, key in zip(_colours(len(keys)), keys, strict=True):
-            _draw_curve(axes, frame[["samples", key]].dropna(), key, colour, smooth)
+        for number, key in enumerate(keys):
+            _draw_curve(axes, frame[["samples", key]].dropna(), key, number, smooth)
         axes.set(xlabel="samples seen", yscale="log")
-        axes.set_title(name, fontsize=10)
+        axes.set_title(name, fontsize=TEXT_PT)
         _number_axes(axes)
-        if len(keys) > 1:
-            axes.legend(framealpha=0.8, edgecolor="none", fontsize=8)
+        if len(keys) > 1:  # below the axes: no curve runs there
+            place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.28)}
+            axes.legend(frameon=False, ncols=2, columnspacing=1.0, handlelength=1.6, **place)
     panels[0].set_ylabel("loss")
     _caption(figure, caption)
     return figure
@@ -121,8 +126,9 @@ def timestep_curves(
 
     Args:
         t: (T,) timesteps.
-        panels: a panel's title to its lines, name to (T,) values; all panels share the value axis
-            and the names, which stand in one legend.
+        panels: a panel's title to its lines, name to (T,) values, or to (T, N) of N pictures: their
+            mean with a band, its 95 % interval. All panels share the value axis and the names,
+            which stand in one legend.
         caption: as in `compare_runs`.
         ylabel: of the values.
         stepped: draw steps, as of a histogram whose bins have their centres at `t`.
@@ -137,9 +143,10 @@ def timestep_curves(
         for number, (line, values) in enumerate(lines.items()):
             style = {"color": _colours(number + 1)[-1], "linestyle": ("-", *LINES)[number % 6]}
             draw = "steps-mid" if stepped else "default"
-            axes.plot(t, values, label=line, linewidth=1.6, drawstyle=draw, **style)
+            shown = _banded(axes, t, values, style["color"]) if np.ndim(values) > 1 else values
+            axes.plot(t, shown, label=line, linewidth=1.6, drawstyle=draw, **style)
         axes.set_xlabel("timestep t (early → late)")
-        axes.set_title(name, fontsize=10)
+        axes.set_title(name, fontsize=TEXT_PT)
         axes.invert_xaxis()
         axes.grid(color="#dddddd", linewidth=0.6)
     drawn[0].set_ylabel(ylabel)
@@ -148,8 +155,17 @@ def timestep_curves(
     return figure
 
 
+def _banded(axes: Axes, t: np.ndarray, values: np.ndarray, colour: str) -> np.ndarray:
+    """The means (T,) of (T, N) values, their interval drawn as a band."""
+    totals, squares = values.sum(axis=1), (values**2).sum(axis=1)
+    found = [interval_from_sums(*sums, values.shape[1]) for sums in zip(totals, squares, strict=True)]
+    low, high = np.array([one.low for one in found]), np.array([one.high for one in found])
+    axes.fill_between(t, low, high, color=colour, alpha=0.15, linewidth=0)
+    return np.array([one.mean for one in found])
+
+
 def _panels(number: int, height_in: float, sharey: bool) -> tuple[Figure, Sequence[Axes]]:
-    figure = Figure(figsize=(9, height_in), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, number, sharey=sharey, squeeze=False)[0]
     for axes in panels:
@@ -171,7 +187,7 @@ def _draw_runs(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str) -> None:
         if np.isfinite(mean):
             axes.annotate(
                 f"{mean:.1f}", (mean, place), (0, 5), textcoords="offset points", ha="center",
-                va="bottom", fontsize=8, zorder=4,
+                va="bottom", fontsize=TEXT_PT, zorder=4,
             )  # fmt: skip
 
 
@@ -182,15 +198,16 @@ def _draw_anchors(axes: Axes, anchors: Mapping[str, Mapping[str, float]], key: s
         axes.axvline(values.get(key, np.nan), label=name, linewidth=1.4, zorder=2, **style)
 
 
-def _draw_curve(axes: Axes, frame: pd.DataFrame, key: str, colour: Any, smooth: int) -> None:
+def _draw_curve(axes: Axes, frame: pd.DataFrame, key: str, number: int, smooth: int) -> None:
+    colour, line = _colours(number + 1)[-1], ("-", *LINES)[number % 6]
     window = min(smooth, 1 + len(frame) // 5)  # a short run keeps its shape
     median = frame[key].rolling(window, min_periods=1, center=True).median()
     axes.plot(frame["samples"], frame[key], color=colour, alpha=0.25, linewidth=0.7)
     label = key.removeprefix("loss/").replace("t_", "t ", 1).replace("_", "–")
     marker = "o" if len(frame) < 3 else ""  # a line of one point cannot be seen
     axes.plot(
-        frame["samples"], median, color=colour, linewidth=1.6, label=label, marker=marker,
-        markersize=4,
+        frame["samples"], median, color=colour, linewidth=1.6, linestyle=line, label=label,
+        marker=marker, markersize=4,
     )  # fmt: skip
 
 
@@ -200,7 +217,7 @@ def _number_axes(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(axis="both", which="both", labelsize=9)
+    axes.tick_params(axis="both", which="both", labelsize=TEXT_PT)
     axes.grid(color="#dddddd", linewidth=0.6)
 
 
@@ -217,11 +234,11 @@ def _caption(figure: Figure, caption: Caption, legend: Sequence[tuple[Any, str]]
     if legend:
         handles, names = zip(*legend, strict=True)
         figure.legend(
-            handles, names, loc="outside upper center", ncols=4, frameon=False, fontsize=9,
-            title=caption.heading, title_fontproperties={"size": 11, "weight": "bold"},
+            handles, names, loc="outside upper center", ncols=4, frameon=False, fontsize=TEXT_PT,
+            title=caption.heading, title_fontproperties={"size": TEXT_PT, "weight": "bold"},
         )  # fmt: skip
     else:
-        figure.suptitle(caption.heading, fontsize=11, fontweight="bold")
-    if caption.facts:
-        text = wrapped(caption.details, 120)
-        figure.supxlabel(text, fontsize=8, color="#444444")
+        figure.suptitle(caption.heading, fontsize=TEXT_PT, fontweight="bold")
+    if caption.details:
+        text = wrapped(caption.details, 110)
+        figure.supxlabel(text, fontsize=TEXT_PT, color="#444444")

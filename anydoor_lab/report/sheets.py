@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from anydoor_lab.structures.images import resized
 
 DPI = 150
 GAP_PX = 8
+READ_AT_PX, TEXT_PX = 800, 12.5
+"""Text is this large where a figure is shown this wide, however wide it is itself."""
+_LETTER = 0.55  # mean width of a letter, share of the text's size
 OUTLINE = ((0, 0, 0), (255, 214, 0))
 """Mask outlines: a dark rim under a yellow line is seen on any picture."""
 
@@ -95,7 +99,7 @@ def grid(
 
     Args:
         rows: as in `sheet`.
-        headers: one per column.
+        headers: one per column, broken into lines where they are wider.
         captions: one per row; long ones are the caller's to break with a newline.
         title: usually a `Caption` as text; wrapped to the width.
         side_px: side of a cell.
@@ -107,15 +111,33 @@ def grid(
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.imshow(pixels, interpolation="nearest", aspect="auto")
-    step, size = side_px + GAP_PX, 9 * side_px / 192
+    step, text_px = side_px + GAP_PX, _text_px(width, captions)
+    size = text_px * 72 / DPI
     for x, header in enumerate(headers):
-        axes.text(x * step + side_px / 2, -GAP_PX, header, ha="center", va="bottom", fontsize=size)
+        text = _broken(header, int(step / (_LETTER * text_px)))
+        axes.text(x * step + side_px / 2, -GAP_PX, text, ha="center", va="bottom", fontsize=size)
     for y, caption in enumerate(captions):
         axes.text(-GAP_PX, y * step + side_px / 2, caption, ha="right", va="center", fontsize=size)
     if title:
-        characters = max(int(width / (size * 0.55 * DPI / 72)), 20)
+        characters = max(int(width / (_LETTER * text_px)), 20)
         axes.text(0, height + 2 * GAP_PX, wrapped(title, characters), va="top", fontsize=size)
     return figure
+
+
+def _text_px(width: int, captions: Sequence[str]) -> float:
+    """The text's size in a figure of pictures `width` px wide and captions on their left."""
+    letters = max((len(line) for text in captions for line in text.split("\n")), default=0)
+    share = TEXT_PX / READ_AT_PX
+    return max(TEXT_PX, share * width / (1 - share * _LETTER * letters))
+
+
+def _broken(text: str, characters: int) -> str:
+    """Lines of at most `characters`, broken between words only."""
+    lines = [
+        textwrap.wrap(line, characters, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    ]
+    return "\n".join(part for line in lines for part in line)
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

@@ -93,13 +93,13 @@ class Table:
         """GitHub's pipe table under its bold heading, the provenance below."""
         cells = [[cell.replace("|", r"\|") for cell in row] for row in self._cells()]
         body = self._tabulated("pipe", cells)
-        details = f"\n\n*{self.caption.details}*" if self.caption.facts else ""
+        details = f"\n\n*{self.caption.details}*" if self.caption.details else ""
         return f"**{self.caption.heading}**\n\n{body}{details}\n"
 
     def terminal(self) -> str:
         """The same for a terminal."""
         parts = [self.caption.heading, self._tabulated("simple", self._cells())]
-        return "\n".join([*parts, self.caption.details] if self.caption.facts else parts) + "\n"
+        return "\n".join([*parts, self.caption.details] if self.caption.details else parts) + "\n"
 
     def latex(self) -> str:
         """A booktabs `table` environment (needs the package booktabs)."""

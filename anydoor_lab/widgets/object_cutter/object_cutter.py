@@ -16,7 +16,7 @@ from anydoor_lab.structures.originals import Original, Picture
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets.bundle import bundled
 from anydoor_lab.widgets.examples import Example, references
-from anydoor_lab.widgets.object_cutter.segmenters import Sam, Segmenter, grab_cut
+from anydoor_lab.widgets.object_cutter.segmenters import Segmenter, grab_cut
 from anydoor_lab.widgets.painter.painter import Painter, overlaid
 from anydoor_lab.widgets.view import (
     BAD_INPUT,
@@ -34,11 +34,12 @@ class ObjectCutter(Painter):
     Args:
         reference: path, PIL picture (of RGBA the alpha marks the object) or uint8 array.
         mask: (H, W) bool to begin with.
-        sam: folder with SAM's weights; None, or a folder without them, cuts with GrabCut.
+        segmenter: what cuts: a `Segmenter`, or the path of its weights (`segmenter_at`); None, or
+            a path without any, cuts with GrabCut.
         label: heading.
 
     Attributes:
-        segmenter: the function that cuts; any `Segmenter` (`SeededGrabCut`, `Sam`).
+        segmenter: the function that cuts; any `Segmenter`.
     """
 
     _esm = bundled(__file__, ".js")
@@ -50,7 +51,7 @@ class ObjectCutter(Painter):
         self,
         reference: Picture | str | Path | None = None,
         mask: np.ndarray | None = None,
-        sam: str | Path | None = None,
+        segmenter: Segmenter | str | Path | None = None,
         label: str = "Reference: cut out the object",
     ) -> None:
         self.segmenter: Segmenter = grab_cut
@@ -58,9 +59,18 @@ class ObjectCutter(Painter):
         self.observe(self._preview, "changed")
         if reference is not None:
             self.show(reference, mask)
-        if sam is not None:
-            with self.telling():
-                self.segmenter = Sam(sam)
+        if isinstance(segmenter, str | Path):
+            self._load(segmenter)
+        elif segmenter is not None:
+            self.segmenter = segmenter
+
+    def _load(self, path: str | Path) -> None:
+        from anydoor_lab.widgets.object_cutter.networks import segmenter_at
+
+        try:
+            self.segmenter = segmenter_at(path)
+        except BAD_INPUT as error:
+            self.message = f"{error}. GrabCut cuts instead."
 
     def _marked_at_first(self, original: Original) -> np.ndarray | None:
         """Where the picture's alpha is above 128."""

@@ -1,8 +1,8 @@
-"""GrabCut begun from what a small network says about each pixel of the box."""
+"""GrabCut begun from what a network says about each pixel of the box."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -60,34 +60,47 @@ class SeededGrabCut:
 
     def __call__(self, image: np.ndarray, box: Box | None, clicks: Sequence[Click]) -> np.ndarray:
         """(H, W) bool, the object that box and clicks point at."""
-        height, width = image.shape[:2]
-        scale = min(1.0, self._longest_px / Window.about(box, height, width).side)
-        small = resized(image, max(2, round(height * scale)), max(2, round(width * scale)))
-        near = box and box.scaled(scale).clipped(*small.shape[:2])
-        moved = [(int(y * scale), int(x * scale), on) for y, x, on in clicks]
-        found = self._cut(small, near, moved)
-        if scale == 1:
-            return found
-        large = cv2.resize(found.astype(np.float32), (width, height))
-        return large > 0.5
+        return seeded_cut(self.certainty, image, box, clicks, self._longest_px)
 
-    def _cut(self, image: np.ndarray, box: Box | None, clicks: Sequence[Click]) -> np.ndarray:
-        height, width = image.shape[:2]
-        window = Window.about(box, height, width)
-        guess = self.certainty(image, box, clicks)
-        marks = _marked(guess, window, box, clicks)
-        seen = Box(window.y, window.y + window.side, window.x, window.x + window.side)
-        there = seen.clipped(height, width).slices
-        part, cut = np.ascontiguousarray(image[there]), np.ascontiguousarray(marks[there])
-        if (cut % 2 == 1).any() and (cut % 2 == 0).any():
-            cv2.setRNGSeed(0)
-            models = np.zeros((1, 65)), np.zeros((1, 65))
-            cv2.grabCut(part, cut, None, *models, 3, cv2.GC_INIT_WITH_MASK)
-        marks[there] = cut
-        found, first = marks % 2 == 1, guess > 0.5
-        if np.count_nonzero(found) < _COLLAPSED * np.count_nonzero(first):
-            found = first
-        return main_parts(found, [(y, x) for y, x, on in clicks if on])
+
+def seeded_cut(
+    certainty: Callable[[np.ndarray, Box | None, Sequence[Click]], np.ndarray],
+    image: np.ndarray,
+    box: Box | None,
+    clicks: Sequence[Click],
+    longest_px: int = 400,
+) -> np.ndarray:
+    """(H, W) bool, by GrabCut that begins from (H, W) float32 `certainty(image, box, clicks)`."""
+    height, width = image.shape[:2]
+    scale = min(1.0, longest_px / Window.about(box, height, width).side)
+    small = resized(image, max(2, round(height * scale)), max(2, round(width * scale)))
+    near = box and box.scaled(scale).clipped(*small.shape[:2])
+    moved = [(int(y * scale), int(x * scale), on) for y, x, on in clicks]
+    found = _cut(small, certainty(small, near, moved), near, moved)
+    if scale == 1:
+        return found
+    large = cv2.resize(found.astype(np.float32), (width, height))
+    return large > 0.5
+
+
+def _cut(
+    image: np.ndarray, guess: np.ndarray, box: Box | None, clicks: Sequence[Click]
+) -> np.ndarray:
+    height, width = image.shape[:2]
+    window = Window.about(box, height, width)
+    marks = _marked(guess, window, box, clicks)
+    seen = Box(window.y, window.y + window.side, window.x, window.x + window.side)
+    there = seen.clipped(height, width).slices
+    part, cut = np.ascontiguousarray(image[there]), np.ascontiguousarray(marks[there])
+    if (cut % 2 == 1).any() and (cut % 2 == 0).any():
+        cv2.setRNGSeed(0)
+        models = np.zeros((1, 65)), np.zeros((1, 65))
+        cv2.grabCut(part, cut, None, *models, 3, cv2.GC_INIT_WITH_MASK)
+    marks[there] = cut
+    found, first = marks % 2 == 1, guess > 0.5
+    if np.count_nonzero(found) < _COLLAPSED * np.count_nonzero(first):
+        found = first
+    return main_parts(found, [(y, x) for y, x, on in clicks if on])
 
 
 def _marked(

@@ -1,17 +1,15 @@
-"""From a box or clicks to an object's mask: GrabCut always, SAM where its weights are."""
+"""From a box or clicks to an object's mask, by colours alone: GrabCut."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from anydoor_lab.conditioning.prompt import Click
 from anydoor_lab.structures.boxes import Box
-from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import resized
 
 _FULL = 0.7  # a cut that fills this share of its box has found no background in it
@@ -104,42 +102,3 @@ def main_parts(found: np.ndarray, wanted: Sequence[tuple[float, float]]) -> np.n
     sizes = facts[1:, cv2.CC_STAT_AREA]
     large = set((np.flatnonzero(sizes >= sizes.max() / 10) + 1).tolist())
     return np.isin(labels, sorted(clicked or large))
-
-
-class Sam:
-    """Segment Anything (Kirillov et al., 2023) through transformers, from a local folder.
-
-    Args:
-        folder: a `SamModel` with its processor in transformers' layout.
-
-    Raises:
-        ValueError: the folder holds no such weights.
-    """
-
-    def __init__(self, folder: str | Path) -> None:
-        from transformers import SamModel, SamProcessor
-
-        try:
-            self._model = SamModel.from_pretrained(folder, local_files_only=True).eval()
-            self._processor = SamProcessor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise InputError(f"no SAM weights in {folder}; cutting with GrabCut instead") from error
-
-    def __call__(self, image: np.ndarray, box: Box | None, clicks: Sequence[Click]) -> np.ndarray:
-        """(H, W) bool, the most certain of SAM's masks."""
-        import torch
-
-        asked: dict[str, Any] = {}
-        if box:
-            asked["input_boxes"] = [[[box.x1, box.y1, box.x2, box.y2]]]
-        if clicks:
-            asked["input_points"] = [[[[x, y] for y, x, _ in clicks]]]
-            asked["input_labels"] = [[[int(on) for _, _, on in clicks]]]
-        inputs = self._processor(images=image, return_tensors="pt", **asked)
-        with torch.no_grad():
-            answer = self._model(**inputs)
-        masks = self._processor.image_processor.post_process_masks(
-            answer.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"]
-        )
-        best = int(answer.iou_scores[0, 0].argmax())
-        return masks[0][0, best].numpy().astype(np.bool_)

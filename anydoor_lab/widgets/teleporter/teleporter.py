@@ -18,6 +18,7 @@ from anydoor_lab.structures.originals import Original, Picture
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.widgets.last_state import LastState
 from anydoor_lab.widgets.object_cutter.object_cutter import ObjectCutter
+from anydoor_lab.widgets.object_cutter.segmenters import Segmenter
 from anydoor_lab.widgets.region_picker.region_picker import RegionPicker
 from anydoor_lab.widgets.teleporter.panel import Panel, side_by_side
 from anydoor_lab.widgets.teleporter.placed import Placed
@@ -40,7 +41,7 @@ class Teleporter(LastState, ipywidgets.VBox):
         reference, reference_mask: the object's picture and mask, to begin with.
         scene, region: the scene, and (H, W) bool or [y1, x1, y2, x2] in it, to begin with.
         folder: where pictures and recipes are saved; a relative one in the working directory.
-        sam: folder with SAM's weights, as of `ObjectCutter`.
+        segmenter: what cuts, as of `ObjectCutter`.
         settings: first values of the panel: steps, guidance, seed, proposals, idx, collage,
             shape, blend.
 
@@ -56,7 +57,7 @@ class Teleporter(LastState, ipywidgets.VBox):
         reference_mask: np.ndarray | None = None,
         region: np.ndarray | Box | list[int] | None = None,
         folder: str | Path = "anydoor_results",
-        sam: str | Path | None = None,
+        segmenter: Segmenter | str | Path | None = None,
         **settings: Any,
     ) -> None:
         self.kept: list[Placed] = []
@@ -66,7 +67,7 @@ class Teleporter(LastState, ipywidgets.VBox):
         self._upload = Upload()
         self._thread: threading.Thread | None = None
         self._cancelled = threading.Event()
-        self.cutter = ObjectCutter(reference, reference_mask, sam)
+        self.cutter = ObjectCutter(reference, reference_mask, segmenter)
         self.picker = RegionPicker(scene, region)
         own = pipeline.config
         self._resolution = own.resolution
