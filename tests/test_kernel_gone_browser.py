@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from browser import drag, lab, lacking, notebook, page, screenshot, wait_until
-from test_widgets_browser import SAVE, kernel_is_ready, state
+from test_widgets_browser import SAVE, TELEPORTER, kernel_is_ready, press, state
 
 if lacking() and not os.environ.get("CI"):
     pytest.skip(lacking(), allow_module_level=True)
@@ -103,3 +106,33 @@ def test_a_kernel_that_goes_away_is_told_and_the_drawing_comes_back(tmp_path: Pa
     (cell,) = json.loads(path.read_text())["cells"]
     kinds = [kind for output in cell["outputs"] for kind in output.get("data", {})]
     assert "text/html" in kinds
+
+
+def test_settings_come_back_and_a_saved_notebook_shows_the_last_result(tmp_path: Path) -> None:
+    path = notebook(tmp_path / "teleporter.ipynb", TELEPORTER)
+    with lab(tmp_path) as address, page(1280, 800) as shown:
+        shown.goto(f"{address}/lab/tree/teleporter.ipynb", timeout=90_000)
+        shown.locator(".jp-Notebook").wait_for(timeout=90_000)
+        run_all(shown, address)
+        fields = {"steps": "7", "guidance": "3.5", "seed": "41", "proposals": "1"}
+        for name, value in fields.items():
+            shown.locator(f"[data-setting={name}]").fill(value)
+            shown.locator(f"[data-setting={name}]").press("Enter")
+        shown.locator("[data-setting=collage]").select_option("none")
+        press(shown)
+        menu(shown, "Kernel", "Restart Kernel…")
+        shown.get_by_role("button", name="Confirm Kernel Restart").click()
+        shown.get_by_text("The kernel was restarted").first.wait_for(timeout=LONG)
+        menu(shown, "File", "Save Notebook")
+        wait_until(lambda: "ad-last-state" in path.read_text(), 20, "a saved picture")
+        (cell,) = json.loads(path.read_text())["cells"]
+        screenshot(shown, "settings_gone_1280")
+        run_all(shown, address)
+        shown.get_by_text("from before the kernel went away are back").first.wait_for(timeout=LONG)
+        for name, value in {**fields, "collage": "none"}.items():
+            assert shown.locator(f"[data-setting={name}]").input_value() == value
+        screenshot(shown, "settings_back_1280")
+    pages = [page for output in cell["outputs"] for page in output.get("data", {}).get("text/html", [])]
+    (kept,) = [page for page in pages if "ad-last-state" in page]
+    picture = Image.open(io.BytesIO(base64.b64decode(kept.split("base64,")[1].split('"')[0])))
+    assert picture.width > 2.5 * picture.height  # reference, scene and result

@@ -24,7 +24,6 @@ from anydoor_lab.structures.images import read_facts
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
 from anydoor_lab.widgets import LiveRun, ObjectCutter, RegionPicker, Teleporter
-from anydoor_lab.widgets.object_cutter.segmenters import Sam
 from anydoor_lab.widgets.teleporter.variants import Variants
 from small import RandomSamples, small_objective, small_pipeline
 from test_picture_files import swapped_profile
@@ -140,9 +139,9 @@ def test_a_box_cuts_the_object_out_and_shows_what_the_model_will_see() -> None:
     assert cutter._detail_map.startswith(PNG)
 
 
-def test_clicks_cut_too_and_missing_sam_weights_are_a_message(tmp_path: Path) -> None:
+def test_clicks_cut_too_and_missing_weights_are_a_message(tmp_path: Path) -> None:
     pair = world_pair()
-    cutter = ObjectCutter(pair.reference, sam=tmp_path)
+    cutter = ObjectCutter(pair.reference, segmenter=tmp_path)
     assert "GrabCut" in cutter.message
     box = Box.around(pair.reference_mask)
     centre = ((box.y1 + box.y2) // 2, (box.x1 + box.x2) // 2)
@@ -151,26 +150,6 @@ def test_clicks_cut_too_and_missing_sam_weights_are_a_message(tmp_path: Path) ->
     assert cutter.mask is not None
     assert cutter.mask[centre]
     assert not cutter.mask[1, 1]
-
-
-def test_sam_cuts_where_its_weights_are(tmp_path: Path) -> None:
-    from transformers import SamConfig, SamImageProcessor, SamModel, SamProcessor
-
-    vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-              "image_size": 64, "output_channels": 16, "mlp_dim": 16, "global_attn_indexes": [0],
-              "window_size": 2, "num_pos_feats": 8}  # fmt: skip
-    decoder = {"hidden_size": 16, "mlp_dim": 16, "num_hidden_layers": 1,
-               "num_attention_heads": 2, "iou_head_hidden_dim": 16}  # fmt: skip
-    prompt = {"hidden_size": 16, "image_size": 64}
-    SamModel(
-        SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
-    ).save_pretrained(tmp_path)
-    sizes = {"size": {"longest_edge": 64}, "pad_size": {"height": 64, "width": 64}}
-    masks = {"mask_size": {"longest_edge": 16}, "mask_pad_size": {"height": 16, "width": 16}}
-    SamProcessor(SamImageProcessor(**sizes, **masks)).save_pretrained(tmp_path)
-    cut = Sam(tmp_path)(SCENE, Box(5, 40, 5, 60), [(20, 30, True)])
-    assert cut.shape == (60, 90)
-    assert cut.dtype == np.bool_
 
 
 def test_a_joint_network_offers_all_of_conf_idx_that_it_has_its_own_first() -> None:

@@ -183,6 +183,21 @@ export function downloads(model) {
   });
 }
 
+// ---- what the page keeps for as long as it is open: a kernel may go away before it
+const KEPT = Symbol.for("anydoor_lab kept");
+
+// name of a widget, whatever kernel is behind it -> what was made with it, and in which session
+export function kept() {
+  globalThis[KEPT] = globalThis[KEPT] || new Map();
+  return globalThis[KEPT];
+}
+
+// what was made with another kernel's widget of this name; null where nothing was
+export function left(all, name, session) {
+  const made = all.get(name);
+  return made && made.session !== session ? made : null;
+}
+
 // ---- strokes on their way to Python: what is asked for next waits for them
 const UNDERWAY = Symbol.for("anydoor_lab strokes");
 

@@ -15,6 +15,7 @@ from PIL import Image
 from anydoor_lab.structures.images import resized
 
 HEIGHT_PX = 240
+WIDEST_PX = 1200
 
 
 class LastState:
@@ -24,6 +25,8 @@ class LastState:
     """
 
     _last_state: DisplayHandle | None = None
+    _last_state_px: int | None = HEIGHT_PX
+    """How high the pictures are shown; None leaves them as they are."""
 
     def pictures(self) -> list[np.ndarray]:
         """(H, W, 3) uint8 each, what the widget shows, to stand side by side."""
@@ -32,20 +35,23 @@ class LastState:
     def keep_last_state(self) -> None:
         """Bring the picture up to date, once the widget stands in a notebook."""
         if self._last_state is not None:
-            self._last_state.update(_page(self.pictures()))
+            self._last_state.update(_page(self.pictures(), self._last_state_px))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         shell = get_ipython()
         if self._last_state is None and shell is not None and hasattr(shell, "kernel"):
-            self._last_state = display(_page(self.pictures()), display_id=True)
+            self._last_state = display(
+                _page(self.pictures(), self._last_state_px), display_id=True
+            )
         return super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
 
 
-def _page(images: Sequence[np.ndarray]) -> HTML:
+def _page(images: Sequence[np.ndarray], height: int | None) -> HTML:
     if not images:
         return HTML('<div class="ad-last-state"></div>')
-    shown = [_of_height(image) for image in images]
-    row = np.concatenate(shown, axis=1)
+    row = np.concatenate([_of_height(image, height or len(images[0])) for image in images], axis=1)
+    if row.shape[1] > WIDEST_PX:
+        row = resized(row, round(len(row) * WIDEST_PX / row.shape[1]), WIDEST_PX)
     buffer = io.BytesIO()
     Image.fromarray(row).save(buffer, "JPEG", quality=80)
     data = base64.b64encode(buffer.getvalue()).decode()
@@ -54,7 +60,7 @@ def _page(images: Sequence[np.ndarray]) -> HTML:
     return HTML(f'<div class="ad-last-state"><img alt="{words}" {source}><br>{words}.</div>')
 
 
-def _of_height(image: np.ndarray) -> np.ndarray:
-    width = min(3 * HEIGHT_PX, max(1, round(HEIGHT_PX * image.shape[1] / image.shape[0])))
-    rim = np.full((HEIGHT_PX, 8, 3), 255, np.uint8)
-    return np.concatenate([resized(image, HEIGHT_PX, width), rim], axis=1)
+def _of_height(image: np.ndarray, height: int) -> np.ndarray:
+    width = max(1, round(height * image.shape[1] / image.shape[0]))
+    rim = np.full((height, 8, 3), 255, np.uint8)
+    return np.concatenate([resized(image, height, width), rim], axis=1)

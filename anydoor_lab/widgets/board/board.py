@@ -17,12 +17,14 @@ from matplotlib.figure import Figure
 
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.images import read_image
 from anydoor_lab.widgets.board.cells import LARGE_PX, THUMB_PX, Cells
 from anydoor_lab.widgets.board.grid import Grid, label
 from anydoor_lab.widgets.board.pictures import Filled
 from anydoor_lab.widgets.board.placing import Stopped
 from anydoor_lab.widgets.board.rows import frame_of, notes_of
 from anydoor_lab.widgets.board.saving import board_figure, save_board
+from anydoor_lab.widgets.last_state import LastState
 from anydoor_lab.widgets.view import BAD_INPUT, png
 
 
@@ -35,7 +37,7 @@ class Filler(Protocol):
         """Yield these cells as they are finished; end early where `stopped()`."""
 
 
-class Board(ipywidgets.VBox):
+class Board(LastState, ipywidgets.VBox):
     """Cells that are filled in the background, and what they come to.
 
     The trait `opened` holds the settings of the cell that was last opened; observe it to follow.
@@ -50,6 +52,7 @@ class Board(ipywidgets.VBox):
     """
 
     opened = traitlets.Dict()
+    _last_state_px = None
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class Board(ipywidgets.VBox):
         self.view.observe(self._tell, "baseline")
         self.view.observe(self._show_all, ["whole", "pair"])
         self.view.observe(self._tell, "pair")
+        self.view.observe(lambda _: self.keep_last_state(), ["baseline", "whole", "pair"])
         self._tell()
         super().__init__([self.view])
 
@@ -190,6 +194,11 @@ class Board(ipywidgets.VBox):
         self.figure().savefig(buffer, format="png", facecolor="white")
         return buffer.getvalue()
 
+    def pictures(self) -> list[np.ndarray]:
+        """What a saved notebook shows: the board's figure; nothing of an empty board."""
+        drawn = self._repr_png_()
+        return [] if drawn is None else [read_image(io.BytesIO(drawn))]
+
     def _run(self, waiting: list[int]) -> None:
         """Fill cells in a thread of its own: the kernel stays free."""
         began, total = time.perf_counter(), len(self.filler.grid)
@@ -212,6 +221,7 @@ class Board(ipywidgets.VBox):
             self.view.message, self.view.status = f"The board stopped: {error}", ""
         finally:
             self.view.busy = False
+            self.keep_last_state()
 
     def _pair_of(self, number: int) -> int:
         own = self.filler.grid.settings(number).get("pair")

@@ -75,6 +75,11 @@ class Sam:
                 f"no SAM weights in {folder}; expected a model and its processor as transformers "
                 "saves them"
             ) from error
+        except ImportError as error:
+            raise InputError(
+                f"{name}'s processor needs a package that is not installed; pip install torchvision, "
+                "in the build that your torch has"
+            ) from error
 
     def __call__(self, image: np.ndarray, box: Box | None, clicks: Sequence[Click]) -> np.ndarray:
         """(H, W) bool, the most certain of its masks."""

@@ -14,7 +14,7 @@ from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import resized
 from anydoor_lab.widgets.object_cutter.segmenters import Segmenter, grab_cut
 
-_BAND = 0.03  # half of the uncertain band's width, share of the object's longer side
+_BAND = 0.05  # half of the uncertain band's width, share of the object's longer side
 _LONGEST_PX = 400  # the part about the object is shrunk to this side first
 
 

@@ -1,5 +1,5 @@
-// What was drawn, kept by the page for as long as it is open: a kernel may go away before it.
-const PLACE = Symbol.for("anydoor_lab drawings");
+// What was drawn, kept by the page: a kernel may go away before it.
+import { kept, left } from "../elements.js";
 
 // label and first picture say which widget a drawing belongs to, whatever kernel is behind it
 export function nameOf(label, bytes) {
@@ -10,27 +10,16 @@ export function nameOf(label, bytes) {
   return `${label} ${bytes ? bytes.byteLength : 0} ${sum}`;
 }
 
-// the drawing of another kernel's widget of this name; null where none was made
-export function left(drawings, name, session) {
-  const drawing = drawings.get(name);
-  return drawing && drawing.session !== session ? drawing : null;
-}
-
-function drawings() {
-  globalThis[PLACE] = globalThis[PLACE] || new Map();
-  return globalThis[PLACE];
-}
-
 export async function keep(painter, blob = null) {
   const mask = blob || await painter.mask.png(), { came, model, name, shown } = painter;
-  drawings().set(name, { session: model.get("_session"), mask, came, shown });
+  kept().set(name, { session: model.get("_session"), mask, came, shown });
 }
 
 // whether something came back that was drawn while another kernel was behind this painter
 export async function restore(painter) {
   const { model } = painter;
   painter.name = painter.name || nameOf(model.get("label"), model.get("_picture"));
-  const drawing = left(drawings(), painter.name, model.get("_session"));
+  const drawing = left(kept(), painter.name, model.get("_session"));
   if (!drawing) return false;
   if (drawing.shown !== painter.shown) return !painter.came && bring(painter, drawing.came);
   const bitmap = drawing.mask && await createImageBitmap(drawing.mask);

@@ -86,6 +86,7 @@ class Painter {
   async load() {
     const { size } = this;
     this.loading = true;
+    delete this.root.dataset.ready;
     this.came = this.coming;
     this.coming = null;
     this.shown = nameOf("", this.model.get("_picture"));

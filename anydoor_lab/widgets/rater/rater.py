@@ -242,6 +242,11 @@ class Rater(View):
     def _turn(self, _: Any = None) -> None:
         self._tell()
         self._show()
+        self.keep_last_state()
+
+    def pictures(self) -> list[np.ndarray]:
+        """The pictures of the item that is shown, as they stand beside each other."""
+        return [_beside(several) for _, several in self._pictures()]
 
     def _pictures(self) -> list[tuple[str, list[np.ndarray]]]:
         """(title, pictures) of what stands beside each other now: no title names a method."""

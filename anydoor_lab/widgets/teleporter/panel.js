@@ -4,7 +4,7 @@ import {
   underway, upload,
 } from "../elements.js";
 import { comparison, gallery, strip } from "./result.js";
-import { settings } from "./settings.js";
+import { keepSettings, settings } from "./settings.js";
 
 function tell(model, text) {
   model.set("message", text);
@@ -74,6 +74,7 @@ export default {
     root.append(controls, result);
     keepKeys(root);
     el.append(root);
+    keepSettings(model);
     return () => model.release();
   },
 };

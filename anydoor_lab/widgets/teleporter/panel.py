@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import ipywidgets
@@ -42,6 +43,8 @@ class Panel(View):
     chosen = Int(0).tag(sync=True)
     finished = Int(0).tag(sync=True)
     """Counts the runs that ended with a result."""
+    _name = Unicode("").tag(sync=True)
+    """Which Teleporter's it is, whatever kernel is behind it."""
     _choices = traitlets.Dict().tag(sync=True)
     _ranges = traitlets.Dict({k: list(v) for k, v in RANGES.items()}).tag(sync=True)
     _gallery = List(traitlets.Any()).tag(sync=True)
@@ -66,6 +69,12 @@ class Panel(View):
     def settings(self) -> dict[str, Any]:
         """All settings by name."""
         return {name: getattr(self, name) for name in SETTINGS}
+
+    def name_after(self, *pictures: bytes) -> None:
+        """Take a name from the first pictures and settings: a cell that is run again after a
+        restart gives the same, one whose code has changed another."""
+        parts = (*pictures, repr(self.settings).encode())
+        self._name = "settings " + " ".join(f"{zlib.crc32(part):08x}" for part in parts)
 
     @traitlets.validate(*SETTINGS)
     def _check(self, proposal: dict[str, Any]) -> Any:

@@ -74,6 +74,7 @@ class Teleporter(LastState, ipywidgets.VBox):
         first: dict[str, Any] = {"steps": own.num_inference_steps, "collage": own.collage}
         first |= {"guidance": own.guidance_scale, **settings}
         self.panel = Panel(self._placing.names, **first)
+        self.panel.name_after(self.cutter._picture, self.picker._picture)
         self.panel.on_msg(self._hear)
         self.panel.observe(self._choose, "chosen")
         self.panel.observe(self._bring_back, "shown")
