@@ -56,7 +56,7 @@ test("settings of a kernel that went away come back to the same cell, and it is 
   const changed = panel("after", 2, "settings 2"); // another code gives another name
   keepSettings(changed);
   assert.equal(changed.state.steps, 2);
-  const second = panel("before", 2); // a second view of the same kernel's widget
+  const second = panel("after", 2); // a second view of the same kernel's widget
   keepSettings(second);
   assert.equal(second.state.message, "");
 });
