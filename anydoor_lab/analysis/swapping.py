@@ -72,8 +72,8 @@ def denoise_switched(
 
 
 def decided_shares(results: np.ndarray) -> dict[str, np.ndarray]:
-    """How far each result has gone from the first one to the last, 0 to 1, (K,) by what is looked
-    at: `structure` (coarse lightness), `details` (the rest of the lightness) and `colour`.
+    """How far each result has gone from the first one to the last, 0 to 1, (K, B) by what is
+    looked at: `structure` (coarse lightness), `details` (the rest of it) and `colour`.
 
     Of results switched at rising steps it tells what the steps before the switch had decided.
 
@@ -85,9 +85,10 @@ def decided_shares(results: np.ndarray) -> dict[str, np.ndarray]:
     shares = {}
     for name in ("structure", "details", "colour"):
         values = np.array([[look[name] for look in row] for row in looks], np.float64)
-        way = values[-1] - values[0]
-        gone = (way * (values - values[0])).sum(axis=tuple(range(1, values.ndim)))
-        shares[name] = gone / max(float((way**2).sum()), 1e-12)
+        flat = values.reshape(*values.shape[:2], -1)
+        way = flat[-1] - flat[0]
+        gone = (way * (flat - flat[0])).sum(axis=2)
+        shares[name] = gone / np.maximum((way**2).sum(axis=1), 1e-12)
     return shares
 
 

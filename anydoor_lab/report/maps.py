@@ -42,3 +42,11 @@ def framed(picture: np.ndarray) -> np.ndarray:
     rim = max(1, max(mask.shape) // 40)
     mask[rim:-rim, rim:-rim] = True
     return mask
+
+
+def two_tone(components: np.ndarray) -> np.ndarray:
+    """(h, w, 3) uint8: of two values in [0, 1] for each place (h, w, 2) the first is lightness, the
+    second goes from blue to yellow, which colour-blind eyes tell apart, too."""
+    first, second = np.moveaxis(components.astype(np.float32), 2, 0)
+    lab = np.stack([25 + 60 * first, np.zeros_like(first), 130 * second - 65], axis=2)
+    return np.rint(255 * cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1)).astype(np.uint8)

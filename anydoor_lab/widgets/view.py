@@ -140,6 +140,11 @@ def empty_figure(columns: int, titles: list[str], height_in: float = 3.2) -> tup
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(1, columns, squeeze=False)[0])
     for axes, title in zip(panels, titles, strict=True):
-        axes.set_title(title, fontsize=10)
+        axes.set_title(title, fontsize=text_pt(columns))
         axes.set_axis_off()
     return figure, panels
+
+
+def text_pt(columns: int) -> float:
+    """Size of the text in a figure of so many columns that is shown 800 px wide."""
+    return max(9.0, 3.6 * columns)

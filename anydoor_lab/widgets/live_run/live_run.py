@@ -118,12 +118,17 @@ class LiveRun(View):
         figure, panels = empty_figure(2, ["loss", "loss by timestep"])
         for axes, key in zip(panels, ("loss", "bins"), strict=True):
             axes.set_axis_on()
-            axes.set(xlabel="samples seen", yscale="log")
-            for name, points in self._series.get(key, {}).items():
+            axes.set(xlabel="samples seen")
+            curves = {name: points for name, points in self._series.get(key, {}).items() if points}
+            if not curves:
+                axes.text(0.5, 0.5, self.status, ha="center", transform=axes.transAxes)
+                continue
+            axes.set_yscale("log")
+            for name, points in curves.items():
                 marker = "." if len(points) < 3 else ""
                 axes.plot(*zip(*points, strict=True), marker=marker, label=name)
-            if key == "bins" and axes.lines:
-                axes.legend(fontsize=8)
+            if key == "bins":
+                axes.legend(fontsize=9, title="t", loc="center left", bbox_to_anchor=(1, 0.5))
         return figure
 
     def _train(

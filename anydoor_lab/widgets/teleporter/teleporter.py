@@ -25,7 +25,7 @@ from anydoor_lab.widgets.teleporter.placed import Placed
 from anydoor_lab.widgets.teleporter.placing import Placing
 from anydoor_lab.widgets.teleporter.recipe import read_recipe, save_recipe, with_recipe
 from anydoor_lab.widgets.uploads import Upload, pieces_of
-from anydoor_lab.widgets.view import BAD_INPUT, empty_figure
+from anydoor_lab.widgets.view import BAD_INPUT, empty_figure, text_pt
 
 PREVIEW_EVERY_S = 0.25
 KEPT = 12
@@ -209,8 +209,9 @@ class Teleporter(LastState, ipywidgets.VBox):
             if image is not None:
                 axes.imshow(image)
         if self.shown is not None:
-            weights = f"weights {Path(self.shown.weights).name}, {self._resolution} px"
-            figure.supxlabel(f"{weights}; {self.shown.words}", fontsize=9, color="#444444")
+            told = f"{Path(self.shown.weights).name}, {self._resolution} px; {self.shown.words}"
+            size = text_pt(len(titles))
+            figure.supxlabel(told.replace(", idx", ",\nidx"), fontsize=size, color="#444444")
         return figure
 
     def _run(self, pair: Pair, original: Original, settings: dict[str, Any]) -> None:
