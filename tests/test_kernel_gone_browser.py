@@ -24,6 +24,7 @@ CELL = (
     "widget = RegionPicker(np.tile(rows[:, None, None], (1, 140, 3)))"
     + SAVE + "widget"
 )  # fmt: skip
+SECOND = "other = RegionPicker(np.tile(rows[:, None, None], (1, 140, 3)))\nother"
 LONG = 60_000
 
 
@@ -56,23 +57,26 @@ def shut_down(shown: Any, address: str) -> None:
     wait_until(lambda: not kernels(shown, address), 30, "kernels that end")
 
 
-def marked(shown: Any) -> int:
-    """How much of the first painter's canvas is marked, pixels."""
+def marked(shown: Any, place: int = 0) -> int:
+    """How much of a painter's canvas is marked, pixels."""
     return int(shown.evaluate(
-        "() => { const c = document.querySelector('.ad-stage canvas');"
+        "(place) => { const c = document.querySelectorAll('.ad-stage canvas')[place];"
         "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
-        ".filter((v, k) => k % 4 === 3 && v > 127).length; }"
+        ".filter((v, k) => k % 4 === 3 && v > 127).length; }", place,
     ))  # fmt: skip
 
 
 def test_a_kernel_that_goes_away_is_told_and_the_drawing_comes_back(tmp_path: Path) -> None:
-    path, box = notebook(tmp_path / "picker.ipynb", CELL), [20, 30, 61, 97]
+    path, box = notebook(tmp_path / "picker.ipynb", CELL, SECOND), [20, 30, 61, 97]
     with lab(tmp_path) as address, page(1280, 800) as shown:
         shown.goto(f"{address}/lab/tree/picker.ipynb", timeout=90_000)
         shown.locator(".jp-Notebook").wait_for(timeout=90_000)
         painter = run_all(shown, address)
         drag(shown, painter, tuple(box), (90, 140))
         wait_until(lambda: state(tmp_path)["box"] == box, 20, str(state(tmp_path)))
+        second = shown.locator(".ad-painter[data-ready]").nth(1)  # over the same picture
+        drag(shown, second, (5, 5, 20, 20), (90, 140))
+        wait_until(lambda: second.get_attribute("data-strokes") == "1", 20, "its own stroke")
 
         menu(shown, "Kernel", "Restart Kernel…")
         shown.get_by_role("button", name="Confirm Kernel Restart").click()
@@ -83,6 +87,9 @@ def test_a_kernel_that_goes_away_is_told_and_the_drawing_comes_back(tmp_path: Pa
         painter = run_all(shown, address)
         painter.get_by_text("is back; Undo takes it off").wait_for(timeout=LONG)
         wait_until(lambda: state(tmp_path)["box"] == box, 20, "the drawing in the new kernel")
+        second = shown.locator(".ad-painter[data-ready]").nth(1)
+        second.get_by_text("is back; Undo takes it off").wait_for(timeout=LONG)
+        assert marked(shown, 1) == 15 * 15
         screenshot(shown, "back_1280")
         painter.get_by_role("button", name="Undo").click()
         wait_until(lambda: state(tmp_path)["box"] is None, 20, "undo")
@@ -99,11 +106,11 @@ def test_a_kernel_that_goes_away_is_told_and_the_drawing_comes_back(tmp_path: Pa
         screenshot(shown, "gone_1280")
     with lab(tmp_path, again=True) as address, page(1280, 800) as shown:
         shown.goto(f"{address}/lab/tree/picker.ipynb", timeout=90_000)
-        kept = shown.locator(".ad-last-state img")
+        kept = shown.locator(".ad-last-state img").first
         kept.wait_for(timeout=90_000)
         assert kept.evaluate("(image) => image.naturalHeight") > 50
         screenshot(shown, "reopened_1280")
-    (cell,) = json.loads(path.read_text())["cells"]
+    cell, _ = json.loads(path.read_text())["cells"]
     kinds = [kind for output in cell["outputs"] for kind in output.get("data", {})]
     assert "text/html" in kinds
 
@@ -126,6 +133,9 @@ def test_settings_come_back_and_a_saved_notebook_shows_the_last_result(tmp_path:
         menu(shown, "File", "Save Notebook")
         wait_until(lambda: "ad-last-state" in path.read_text(), 20, "a saved picture")
         (cell,) = json.loads(path.read_text())["cells"]
+        left, panel = (shown.locator(name).first.bounding_box()
+                       for name in (".ad-painter", ".ad-panel"))  # fmt: skip
+        assert panel["y"] - left["y"] < 60  # the lost kernel's sign takes no column
         screenshot(shown, "settings_gone_1280")
         run_all(shown, address)
         shown.get_by_text("from before the kernel went away are back").first.wait_for(timeout=LONG)

@@ -392,3 +392,11 @@ def test_a_live_run_makes_the_folder_it_writes_to(networks: Path, tmp_path: Path
     live.wait()
     assert live.message == ""
     assert (tmp_path / "new" / "run" / "metrics.jsonl").read_text().count("\n") == 2
+
+
+def test_two_pickers_over_one_picture_have_marks_of_their_own() -> None:
+    before = SCENE.copy()
+    one, other = RegionPicker(SCENE), RegionPicker(SCENE, [5, 5, 20, 20])
+    assert one.select([10, 10, 40, 50])
+    assert one.box == Box(10, 40, 10, 50) and other.box == Box(5, 20, 5, 20)
+    assert np.array_equal(SCENE, before)

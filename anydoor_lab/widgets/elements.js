@@ -192,6 +192,19 @@ export function kept() {
   return globalThis[KEPT];
 }
 
+const TAKEN = Symbol.for("anydoor_lab names");
+
+// among views of the same name one of its own, by their order; and what frees it with its view
+export function ownName(name) {
+  globalThis[TAKEN] = globalThis[TAKEN] || new Set();
+  const taken = globalThis[TAKEN];
+  let number = 1;
+  while (taken.has(`${name} ${number}`)) number += 1;
+  const own = `${name} ${number}`;
+  taken.add(own);
+  return [own, () => taken.delete(own)];
+}
+
 // what was made with another kernel's widget of this name; null where nothing was
 export function left(all, name, session) {
   const made = all.get(name);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { kept, left } from "../../anydoor_lab/widgets/elements.js";
+import { kept, left, ownName } from "../../anydoor_lab/widgets/elements.js";
 import { nameOf } from "../../anydoor_lab/widgets/painter/kept.js";
 import { CHOICES, NUMBERS, keepSettings } from "../../anydoor_lab/widgets/teleporter/settings.js";
 
@@ -45,13 +45,14 @@ function panel(session, value, name = "settings 1") {
 test("settings of a kernel that went away come back to the same cell, and it is said", () => {
   kept().clear();
   const before = panel("before", 2);
-  keepSettings(before);
+  const free = keepSettings(before);
   before.set("steps", 7);
+  free();
   const again = panel("after", 2);
   keepSettings(again);
   assert.equal(again.state.steps, 7);
   assert.equal(again.state.guidance, 2);
-  assert.match(again.state.message, /are back: Steps 7\.$/);
+  assert.match(again.state.message, /are back\.$/);
   assert.ok(again.state.saved);
   const changed = panel("after", 2, "settings 2"); // another code gives another name
   keepSettings(changed);
@@ -59,4 +60,12 @@ test("settings of a kernel that went away come back to the same cell, and it is 
   const second = panel("after", 2); // a second view of the same kernel's widget
   keepSettings(second);
   assert.equal(second.state.message, "");
+});
+
+test("views over one picture have names of their own, and a freed one is taken again", () => {
+  const [first, free] = ownName("Scene 1"), [second] = ownName("Scene 1");
+  assert.notEqual(first, second);
+  free();
+  assert.equal(ownName("Scene 1")[0], first);
+  assert.notEqual(ownName("Scene 2")[0], first);
 });

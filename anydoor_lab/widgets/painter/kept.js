@@ -1,5 +1,5 @@
 // What was drawn, kept by the page: a kernel may go away before it.
-import { kept, left } from "../elements.js";
+import { kept, left, ownName } from "../elements.js";
 
 // label and first picture say which widget a drawing belongs to, whatever kernel is behind it
 export function nameOf(label, bytes) {
@@ -15,10 +15,17 @@ export async function keep(painter, blob = null) {
   kept().set(name, { session: model.get("_session"), mask, came, shown });
 }
 
+// the name of a painter, by its first picture; of several over one picture each has its own
+export function claim(painter) {
+  if (painter.name) return;
+  const { model } = painter;
+  const name = nameOf(model.get("label"), model.get("_picture"));
+  [painter.name, painter.free] = ownName(name);
+}
+
 // whether something came back that was drawn while another kernel was behind this painter
 export async function restore(painter) {
   const { model } = painter;
-  painter.name = painter.name || nameOf(model.get("label"), model.get("_picture"));
   const drawing = left(kept(), painter.name, model.get("_session"));
   if (!drawing) return false;
   if (drawing.shown !== painter.shown) return !painter.came && bring(painter, drawing.came);

@@ -5,7 +5,7 @@ import { hintOf } from "./commands.js";
 import { listenToFiles, sendFile, sources } from "./files.js";
 import { brushSizes, clamp, moved } from "./geometry.js";
 import { History } from "./history.js";
-import { keep, nameOf, restore } from "./kept.js";
+import { claim, keep, nameOf, restore } from "./kept.js";
 import { Mask } from "./mask.js";
 import { Pen } from "./pen.js";
 import { listenToKeys, listenToPointer } from "./pointer.js";
@@ -63,6 +63,7 @@ class Painter {
 
   release() {
     this.model.release();
+    this.free();
     this.stopFiles();
     this.url("picture", null);
   }
@@ -87,6 +88,7 @@ class Painter {
     const { size } = this;
     this.loading = true;
     delete this.root.dataset.ready;
+    claim(this);
     this.came = this.coming;
     this.coming = null;
     this.shown = nameOf("", this.model.get("_picture"));

@@ -74,7 +74,7 @@ export default {
     root.append(controls, result);
     keepKeys(root);
     el.append(root);
-    keepSettings(model);
-    return () => model.release();
+    const free = keepSettings(model);
+    return () => { free(); model.release(); };
   },
 };

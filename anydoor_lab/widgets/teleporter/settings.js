@@ -1,5 +1,5 @@
 // The Teleporter's settings: fields that show what is true, and say why where it is not as typed.
-import { element, kept, left } from "../elements.js";
+import { element, kept, left, ownName } from "../elements.js";
 
 // name of the setting: its label, step of its arrows, what it does in plain words
 export const NUMBERS = {
@@ -68,10 +68,11 @@ export function settings(model) {
   return element("div", own, ...numbers, ...selects);
 }
 
-// let the page keep the settings; those of a kernel that went away come back
+// let the page keep the settings; those of a kernel that went away come back. Returns what frees
+// the view's name.
 export function keepSettings(model) {
   const names = [...Object.keys(NUMBERS), ...Object.keys(CHOICES)];
-  const name = model.get("_name"), session = model.get("_session");
+  const [name, free] = ownName(model.get("_name")), session = model.get("_session");
   const before = left(kept(), name, session);
   const keep = () => {
     const values = Object.fromEntries(names.map((own) => [own, model.get(own)]));
@@ -79,9 +80,9 @@ export function keepSettings(model) {
   };
   for (const own of names) model.on(`change:${own}`, keep);
   const changed = names.filter((own) => before && before.values[own] !== model.get(own));
-  if (!changed.length) return;
+  if (!changed.length) return free;
   for (const own of changed) model.set(own, before.values[own]);
-  const words = changed.map((own) => `${(NUMBERS[own] || CHOICES[own])[0]} ${before.values[own]}`);
-  model.set("message", `The settings from before the kernel went away are back: ${words.join(", ")}.`);
+  model.set("message", "The settings from before the kernel went away are back.");
   model.save_changes();
+  return free;
 }
