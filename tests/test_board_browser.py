@@ -93,7 +93,10 @@ def test_a_board_fills_compares_opens_and_is_saved_as_a_page(tmp_path: Path) -> 
         against = board.locator(".ad-cell[data-cell='0'] .ad-against")
         assert against.evaluate(blended) == "differenceblock"
         screenshot(shown, "board_difference_1280")
-        for key in ("c", "+", "+"):
+        places = [button.bounding_box() for button in board.get_by_role("button").all()]
+        shown.keyboard.press("c")  # a slider comes, and nothing jumps
+        assert [button.bounding_box() for button in board.get_by_role("button").all()] == places
+        for key in ("+", "+"):
             shown.keyboard.press(key)
         board.get_by_label("Before and after").fill("30")
         assert float(board.evaluate("e => e.style.getPropertyValue('--zoom')")) == 2.25
@@ -105,6 +108,9 @@ def test_a_board_fills_compares_opens_and_is_saved_as_a_page(tmp_path: Path) -> 
         shown.locator(".ad-panel").wait_for(timeout=LONG)
         assert shown.locator("[data-setting=seed]").input_value() == "1"
         assert shown.locator("[data-setting=collage]").input_value() == "none"
+        in_sight = "e => { const r = e.getBoundingClientRect(); return r.top >= 0" \
+            " && r.top < innerHeight / 2; }"  # fmt: skip
+        wait_until(lambda: shown.locator(".ad-teleporter").evaluate(in_sight), 20, "in sight")
         shown.set_viewport_size({"width": 800, "height": 1000})
         screenshot(shown, "board_800")
     saved = next(tmp_path.rglob("board.html"))
@@ -186,5 +192,10 @@ def test_a_rater_rates_by_keyboard_and_each_rating_is_saved(tmp_path: Path) -> N
         rater.get_by_role("button", name="fidelity 4 (best)").first.click()
         wait_until(lambda: 4 in pd.read_csv(sheet)["score"].tolist()[-1:], 20, "a click")
         rater.locator("summary").click()
-        shown.set_viewport_size({"width": 800, "height": 1000})
-        screenshot(shown, "rater_800")
+        for width in (800, 500, 390):
+            shown.set_viewport_size({"width": width, "height": 1000})
+            sizes = rater.locator(".ad-set").evaluate_all("all => all.map((e) => e.clientWidth)")
+            assert max(sizes) - min(sizes) <= 1  # none looks better for being larger
+            hidden = "all => all.filter((b) => b.getBoundingClientRect().right > innerWidth).length"
+            assert rater.locator(".ad-scale button").evaluate_all(hidden) == 0
+            screenshot(shown, f"rater_{width}")

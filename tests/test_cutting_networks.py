@@ -115,7 +115,11 @@ def test_sam_and_sam_2_cut_where_their_weights_are(made: object, tmp_path: Path)
     cutter = segmenter_at(made(tmp_path))  # type: ignore[operator]
     assert isinstance(cutter, Sam)
     image, _ = disc()
-    for box, clicks in ((BOX, []), (None, [(45, 60, True), (5, 5, False)]), (BOX, [(45, 60, True)])):
+    for box, clicks in (
+        (BOX, []),
+        (None, [(45, 60, True), (5, 5, False)]),
+        (BOX, [(45, 60, True)]),
+    ):
         cut = cutter(image, box, clicks)
         assert cut.shape == image.shape[:2] and cut.dtype == np.bool_
 

@@ -142,7 +142,9 @@ def test_settings_come_back_and_a_saved_notebook_shows_the_last_result(tmp_path:
         for name, value in {**fields, "collage": "none"}.items():
             assert shown.locator(f"[data-setting={name}]").input_value() == value
         screenshot(shown, "settings_back_1280")
-    pages = [page for output in cell["outputs"] for page in output.get("data", {}).get("text/html", [])]
+    pages = [
+        page for output in cell["outputs"] for page in output.get("data", {}).get("text/html", [])
+    ]
     (kept,) = [page for page in pages if "ad-last-state" in page]
     picture = Image.open(io.BytesIO(base64.b64decode(kept.split("base64,")[1].split('"')[0])))
     assert picture.width > 2.5 * picture.height  # reference, scene and result

@@ -158,7 +158,9 @@ def timestep_curves(
 def _banded(axes: Axes, t: np.ndarray, values: np.ndarray, colour: str) -> np.ndarray:
     """The means (T,) of (T, N) values, their interval drawn as a band."""
     totals, squares = values.sum(axis=1), (values**2).sum(axis=1)
-    found = [interval_from_sums(*sums, values.shape[1]) for sums in zip(totals, squares, strict=True)]
+    found = [
+        interval_from_sums(*sums, values.shape[1]) for sums in zip(totals, squares, strict=True)
+    ]
     low, high = np.array([one.low for one in found]), np.array([one.high for one in found])
     axes.fill_between(t, low, high, color=colour, alpha=0.15, linewidth=0)
     return np.array([one.mean for one in found])

@@ -9,6 +9,7 @@ from typing import Any
 _HOMES = {
     "AblationBoard": "anydoor_lab.widgets.board.ablation",
     "LiveRun": "anydoor_lab.widgets.live_run.live_run",
+    "MattedRim": "anydoor_lab.widgets.object_cutter.rim",
     "ObjectCutter": "anydoor_lab.widgets.object_cutter.object_cutter",
     "Rater": "anydoor_lab.widgets.rater.rater",
     "RegionPicker": "anydoor_lab.widgets.region_picker.region_picker",

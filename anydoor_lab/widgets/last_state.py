@@ -40,9 +40,7 @@ class LastState:
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         shell = get_ipython()
         if self._last_state is None and shell is not None and hasattr(shell, "kernel"):
-            self._last_state = display(
-                _page(self.pictures(), self._last_state_px), display_id=True
-            )
+            self._last_state = display(_page(self.pictures(), self._last_state_px), display_id=True)
         return super()._repr_mimebundle_(**kwargs)  # type: ignore[misc]
 
 

@@ -162,6 +162,7 @@ class AblationBoard(Board):
             self.teleporter.panel.message = "A Teleporter places exactly; the preset is left out."
         self.children = [self.view, self.teleporter]
         self.opened = {"cell": number, **settings}
+        self.view.status = f"Opened cell {number + 1} below"
         return self.teleporter
 
     def _more_acts(self) -> list[str]:
@@ -169,6 +170,7 @@ class AblationBoard(Board):
 
     def _open(self) -> None:
         self.open_cell()
+        self.view.send({"opened": True})
 
 
 def _own_pair(reference: Any, scene: Any, reference_mask: Any, region: Any) -> Pair | None:

@@ -212,6 +212,7 @@ function sharpen(board, scroll, cells) {
 function listen(board, tell) {
   const { model } = board;
   model.on("msg:custom", (content, buffers) => {
+    if (content.opened) follow(board);
     if (!content.key) return;
     board.take(content.key, buffers[0]);
     const [kind, number] = content.key.split(":");
@@ -222,6 +223,14 @@ function listen(board, tell) {
   }
   for (const name of ["_notes", "baseline"]) model.on(`change:${name}`, () => tell(null));
   model.send({ do: "want", cells: null, large: false });
+}
+
+// show the Teleporter that was opened below, once it stands there
+function follow(board, left = 100) {
+  const whole = board.root.closest(".jupyter-widgets.widget-vbox");
+  const below = whole && whole.querySelector(".ad-teleporter");
+  if (below) below.scrollIntoView({ block: "start" });
+  else if (left) setTimeout(() => follow(board, left - 1), 100);
 }
 
 const hint = (board) => [

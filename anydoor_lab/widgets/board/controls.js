@@ -4,7 +4,7 @@ import { WHOLE, nearer } from "./look.js";
 
 export const MODES = [
   ["result", "Results", "r"],
-  ["difference", "Difference to the baseline (3x)", "d"],
+  ["difference", "Difference (3x)", "d", "to the baseline, three times as strong"],
   ["before", "Before / after", "c"],
 ];
 
@@ -43,8 +43,8 @@ export function looks(board) {
   const { model, root } = board;
   const row = element("div", { className: "ad-row ad-bar", role: "group", "aria-label": "Look" });
   const modes = MODES.filter(([name]) => name !== "before" || board.can("before"));
-  const buttons = modes.map(([name, text, key]) => (
-    button(text, () => board.set("mode", name), { title: `Key ${key}` })
+  const buttons = modes.map(([name, text, key, about]) => (
+    button(text, () => board.set("mode", name), { title: about ? `${about}; key ${key}` : `Key ${key}` })
   ));
   const split = element("input", {
     type: "range", min: 0, max: 100, value: 50, "aria-label": "Before and after",
@@ -57,14 +57,14 @@ export function looks(board) {
     root.dataset.mode = model.get("mode");
     const chosen = model.get("mode");
     buttons.forEach((one, k) => one.setAttribute("aria-pressed", modes[k][0] === chosen));
-    sliding.classList.toggle("ad-hidden", model.get("mode") !== "before");
+    sliding.classList.toggle("ad-unseen", model.get("mode") !== "before"); // no button jumps
     // to the right is more of the result, as the words beside the slider say
     root.style.setProperty("--split", `${100 - split.value}%`);
   }
   split.addEventListener("input", tell);
   model.on("change:mode", tell);
   tell();
-  row.append(...buttons, sliding, ...zooms, ...places(board));
+  row.append(...buttons, ...zooms, ...places(board), sliding);
   return row;
 }
 

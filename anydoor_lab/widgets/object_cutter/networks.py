@@ -77,8 +77,8 @@ class Sam:
             ) from error
         except ImportError as error:
             raise InputError(
-                f"{name}'s processor needs a package that is not installed; pip install torchvision, "
-                "in the build that your torch has"
+                f"{name}'s processor needs a package that is missing; pip install torchvision, in "
+                "the build that your torch has"
             ) from error
 
     def __call__(self, image: np.ndarray, box: Box | None, clicks: Sequence[Click]) -> np.ndarray:
