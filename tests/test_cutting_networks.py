@@ -69,9 +69,9 @@ def sam(folder: Path) -> Path:
 
 
 def sam2(folder: Path) -> Path:
-    backbone = {"hidden_size": 8, "image_size": [128, 128], "blocks_per_stage": [1, 1, 1, 1],
+    backbone = {"hidden_size": 8, "image_size": [128, 128], "blocks_per_stage": [1, 1, 2, 1],
                 "embed_dim_per_stage": [8, 16, 32, 64], "num_attention_heads_per_stage": [1] * 4,
-                "window_size_per_stage": [8, 8, 8, 8], "global_attention_blocks": [2],
+                "window_size_per_stage": [8, 8, 8, 8], "global_attention_blocks": [3],
                 "model_type": "sam2_hiera_det_model"}  # fmt: skip
     vision = {"backbone_config": backbone, "backbone_channel_list": [64, 32, 16, 8],
               "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]],

@@ -75,6 +75,7 @@ def test_a_kernel_that_goes_away_is_told_and_the_drawing_comes_back(tmp_path: Pa
         drag(shown, painter, tuple(box), (90, 140))
         wait_until(lambda: state(tmp_path)["box"] == box, 20, str(state(tmp_path)))
         second = shown.locator(".ad-painter[data-ready]").nth(1)  # over the same picture
+        second.scroll_into_view_if_needed()
         drag(shown, second, (5, 5, 20, 20), (90, 140))
         wait_until(lambda: second.get_attribute("data-strokes") == "1", 20, "its own stroke")
 
@@ -100,6 +101,7 @@ def test_a_kernel_that_goes_away_is_told_and_the_drawing_comes_back(tmp_path: Pa
         wait_until(lambda: "ad-last-state" in path.read_text(), 20, "a saved picture")
 
         shut_down(shown, address)
+        painter.scroll_into_view_if_needed()
         drag(shown, painter, (5, 5, 20, 20), (90, 140))
         painter.get_by_text("does not answer").wait_for(timeout=LONG)
         assert marked(shown) == 15 * 15
