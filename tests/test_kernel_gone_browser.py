@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from browser import drag, lab, lacking, notebook, page, screenshot, wait_until
+from test_board_browser import BOARD, RATER
 from test_widgets_browser import SAVE, TELEPORTER, kernel_is_ready, press, state
 
 if lacking() and not os.environ.get("CI"):
@@ -150,3 +151,21 @@ def test_settings_come_back_and_a_saved_notebook_shows_the_last_result(tmp_path:
     (kept,) = [page for page in pages if "ad-last-state" in page]
     picture = Image.open(io.BytesIO(base64.b64decode(kept.split("base64,")[1].split('"')[0])))
     assert picture.width > 2.5 * picture.height  # reference, scene and result
+
+
+def test_board_and_rater_say_that_the_kernel_is_gone_and_what_is_saved(tmp_path: Path) -> None:
+    notebook(tmp_path / "both.ipynb", BOARD, RATER)
+    with lab(tmp_path) as address, page(1280, 800) as shown:
+        shown.goto(f"{address}/lab/tree/both.ipynb", timeout=90_000)
+        shown.locator(".jp-Notebook").wait_for(timeout=90_000)
+        wait_until(lambda: kernel_is_ready(shown, address), 90, "a connected kernel")
+        menu(shown, "Run", "Run All Cells")
+        board, rater = shown.locator(".ad-board").first, shown.locator(".ad-rater").first
+        rater.locator(".ad-scale button").first.wait_for(timeout=120_000)
+        shut_down(shown, address)
+        board.get_by_role("button", name="Fill the board").click()
+        board.get_by_text("does not answer").wait_for(timeout=LONG)
+        assert "fill the board anew" in board.locator(".ad-message").inner_text()
+        rater.locator(".ad-scale button").first.click()
+        rater.get_by_text("All ratings but the last are saved").wait_for(timeout=LONG)
+        screenshot(shown, "gone_rater_1280")

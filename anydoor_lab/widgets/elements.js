@@ -52,14 +52,17 @@ export function keepKeys(root) {
 
 const AGAIN = "What is drawn here stays: run this cell again, with the cells above that it needs, "
   + "and it comes back.";
-const RESTARTED = `The kernel was restarted or is gone. ${AGAIN}`;
-const UNHEARD = `The kernel does not answer: it is busy with something else, or gone. ${AGAIN}`;
+const restarted = (again) => `The kernel was restarted or is gone. ${again}`;
+const unheard = (again) => (
+  `The kernel does not answer: it is busy with something else, or gone. ${again}`
+);
 
-export function messageLine(model, root) {
+// `again`: what to do once the kernel is gone
+export function messageLine(model, root, again = AGAIN) {
   const line = element("div", { className: "ad-message", role: "status", "aria-live": "polite" });
   const show = () => { line.textContent = model.get("message"); };
   model.on("change:message", show);
-  model.on("comm_live_update", () => { line.textContent = RESTARTED; });
+  model.on("comm_live_update", () => { line.textContent = restarted(again); });
   show();
   root.append(line);
   return line;
@@ -125,19 +128,19 @@ export function roving(root) {
 const PATIENCE_MS = 8000;
 
 // a function that sends, and says so where no answer comes
-export function heard(model) {
+export function heard(model, again = AGAIN) {
   const waiting = new Map();
   let number = 0;
   const tell = (text) => { model.set("message", text); };
   function late(key) {
     waiting.set(key, null);
-    tell(UNHEARD);
+    tell(unheard(again));
   }
   model.on("msg:custom", (content) => {
     if (!waiting.has(content.heard)) return;
     clearTimeout(waiting.get(content.heard));
     waiting.delete(content.heard);
-    if (model.get("message") === UNHEARD) tell("");
+    if (model.get("message") === unheard(again)) tell("");
   });
   return (content, buffers = []) => {
     const key = `${number += 1}:${Math.random()}`;
@@ -146,7 +149,7 @@ export function heard(model) {
       model.send({ ...content, key }, undefined, buffers);
     } catch (error) {
       console.warn(error);
-      tell(RESTARTED);
+      tell(restarted(again));
     }
   };
 }

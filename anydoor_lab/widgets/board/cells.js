@@ -1,9 +1,14 @@
 // A board: a grid of pictures that are looked at together, and the chosen one in large.
-import { button, element, keepKeys, messageLine, scoped, urls } from "../elements.js";
+import {
+  button, element, heard, keepKeys, messageLine, scoped, urls,
+} from "../elements.js";
 import { MODES, looks, work, zoomBy } from "./controls.js";
 import { WHOLE, moved, nearer, stepped } from "./look.js";
 
 const SHARP_FROM = 1.5; // zoom from which the thumbnails are too coarse
+
+const FILL_AGAIN = "Its pictures stay until the page is closed: run this cell again and fill the board "
+  + "anew. (A board that was saved stays for good.)";
 
 // what all parts of one view share
 function shared(model, root) {
@@ -11,13 +16,13 @@ function shared(model, root) {
   let look = WHOLE;
   const set = (name, value) => { model.set(name, value); model.save_changes(); };
   return {
-    model, root, set, sources,
+    model, root, set, sources, send: heard(model, FILL_AGAIN),
     take: (key, bytes) => sources.set(key, url(key, bytes)),
     // large pictures of these cells, each asked for once
     want(cells) {
       const fresh = cells.filter((k) => !asked.has(k));
       fresh.forEach((k) => asked.add(k));
-      if (fresh.length) model.send({ do: "want", cells: fresh, large: true });
+      if (fresh.length) this.send({ do: "want", cells: fresh, large: true });
     },
     forget: (start) => [...sources.keys()].filter((k) => k.startsWith(start)).forEach((key) => {
       url(key);
@@ -161,7 +166,7 @@ function dragged(board, root) {
 }
 
 function open(board) {
-  if (board.can("open") && board.model.get("selected") >= 0) board.model.send({ do: "open" });
+  if (board.can("open") && board.model.get("selected") >= 0) board.send({ do: "open" });
 }
 
 // the chosen cell in large, and what can be done with it
@@ -222,7 +227,7 @@ function listen(board, tell) {
     model.on(`change:${name}`, () => { board.forget("large:"); tell(null); });
   }
   for (const name of ["_notes", "baseline"]) model.on(`change:${name}`, () => tell(null));
-  model.send({ do: "want", cells: null, large: false });
+  board.send({ do: "want", cells: null, large: false });
 }
 
 // show the Teleporter that was opened below, once it stands there
@@ -246,7 +251,7 @@ export function render({ model: given, el }) {
   const name = (k) => `${rows[Math.floor(k / columns.length)]}, ${columns[k % columns.length]}`;
   root.append(element("p", { className: "ad-head" }, model.get("title")));
   root.append(work(board), looks(board));
-  messageLine(model, root);
+  messageLine(model, root, FILL_AGAIN);
   const made = grid(board), chosen = detail(board, name);
   const scroll = element("div", { className: "ad-scroll" }, made.root);
   root.append(element("div", { className: "ad-body" }, scroll, chosen.root));

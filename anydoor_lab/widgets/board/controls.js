@@ -3,9 +3,9 @@ import { button, element } from "../elements.js";
 import { WHOLE, nearer } from "./look.js";
 
 export const MODES = [
-  ["result", "Results", "r"],
-  ["difference", "Difference (3x)", "d", "to the baseline, three times as strong"],
-  ["before", "Before / after", "c"],
+  ["result", "Results", "r", ""],
+  ["difference", "Difference (3x)", "d", "To the baseline, three times as strong. "],
+  ["before", "Before / after", "c", ""],
 ];
 
 export function zoomBy(board, key) {
@@ -15,10 +15,10 @@ export function zoomBy(board, key) {
 // Generate, Cancel, progress and status
 export function work(board) {
   const { model } = board, row = element("div", { className: "ad-row ad-bar" });
-  const fill = button("Fill the board", () => model.send({ do: "generate" }),
+  const fill = button("Fill the board", () => board.send({ do: "generate" }),
     { className: "ad-main" });
-  const cancel = button("Cancel", () => model.send({ do: "cancel" }));
-  const save = button("Save board", () => model.send({ do: "save" }));
+  const cancel = button("Cancel", () => board.send({ do: "cancel" }));
+  const save = button("Save board", () => board.send({ do: "save" }));
   const bar = element("progress", { max: 1, "aria-label": "Progress" });
   const status = element("span", { role: "status" });
   function tell() {
@@ -44,7 +44,7 @@ export function looks(board) {
   const row = element("div", { className: "ad-row ad-bar", role: "group", "aria-label": "Look" });
   const modes = MODES.filter(([name]) => name !== "before" || board.can("before"));
   const buttons = modes.map(([name, text, key, about]) => (
-    button(text, () => board.set("mode", name), { title: about ? `${about}; key ${key}` : `Key ${key}` })
+    button(text, () => board.set("mode", name), { title: `${about}Key ${key}` })
   ));
   const split = element("input", {
     type: "range", min: 0, max: 100, value: 50, "aria-label": "Before and after",

@@ -11,11 +11,12 @@ export function still({ traits, pictures }) {
     get: (name) => traits[name],
     set(name, value) { traits[name] = value; tell(`change:${name}`); },
     save_changes() {},
-    send({ cells }) {
+    send({ cells, key: asked }) {
       const wanted = (key) => cells === null || cells.includes(Number(key.split(":")[1]));
       for (const [key, text] of Object.entries(pictures)) {
         if (wanted(key)) tell("msg:custom", { key }, [bytesOf(text)]);
       }
+      if (asked) tell("msg:custom", { heard: asked }, []);
     },
     on(name, handler) { handlers.set(name, [...(handlers.get(name) || []), handler]); },
     off() {},

@@ -113,7 +113,7 @@ export default {
     const root = element("div", { className: "ad ad-live" });
     const head = element("p", { className: "ad-head" }, model.get("folder"));
     root.append(head, controls(model, root));
-    messageLine(model, root);
+    messageLine(model, root, "What the run wrote is on the disk: run this cell again to see it.");
     root.append(curves(model), samples(model));
     el.append(root);
     return () => model.release();

@@ -1,14 +1,16 @@
 // Rating without names: pictures side by side, a row of four buttons for each criterion.
-import { button, element, keepKeys, messageLine, scoped, urls } from "../elements.js";
+import { button, element, heard, keepKeys, messageLine, scoped, urls } from "../elements.js";
 import { KEYS, arrow, open } from "./slots.js";
 
+const RATE_AGAIN = "All ratings but the last are saved: run this cell again and go on where you were.";
 const WORDS = ["1 (worst)", "2", "3", "4 (best)"];
 
 // the slot that keys rate, and the scores as they were told
 function desk(model, root) {
   let slot = [0, 0];
+  const send = heard(model, RATE_AGAIN);
   return {
-    model, root,
+    model, root, send,
     slot: () => slot,
     move(next) {
       slot = next;
@@ -16,7 +18,7 @@ function desk(model, root) {
     },
     rate(place, criterion, score) {
       const item = model.get("item"), name = model.get("criteria")[criterion];
-      model.send({ do: "rate", place, criterion: name, score, item });
+      send({ do: "rate", place, criterion: name, score, item });
       const scores = model.get("_scores").map((several) => [...several]);
       if (scores[place]) scores[place][criterion] = score; // as it will be, unless it is refused
       this.move(open(scores, [place, criterion]) || [place, criterion]);
@@ -149,7 +151,7 @@ export default {
       element("span", {}, element("b", {}, name), questions[k] ? `: ${questions[k]}` : "")
     ));
     root.append(head(board), element("p", { className: "ad-questions" }, ...asked));
-    messageLine(model, root);
+    messageLine(model, root, RATE_AGAIN);
     root.append(sets(board), element("p", { className: "ad-hint" },
       "Click here or on a picture, then: 1 (worst) to 4 (best) rate and go on, arrows move, "
       + "Enter or Page down is the next item, Page up the one before. Each rating is saved."));
@@ -160,7 +162,7 @@ export default {
     keys(board);
     keepKeys(root);
     el.append(root);
-    model.send({ do: "want" });
+    board.send({ do: "want" });
     return () => model.release();
   },
 };
