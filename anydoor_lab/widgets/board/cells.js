@@ -7,8 +7,8 @@ import { WHOLE, moved, nearer, stepped } from "./look.js";
 
 const SHARP_FROM = 1.5; // zoom from which the thumbnails are too coarse
 
-const FILL_AGAIN = "Its pictures stay until the page is closed: run this cell again and fill the board "
-  + "anew. (A board that was saved stays for good.)";
+const FILL_AGAIN = "Its pictures stay until the page is closed: run this cell again and fill the "
+  + "board anew. (A board that was saved stays for good.)";
 
 // what all parts of one view share
 function shared(model, root) {

@@ -2,7 +2,7 @@
 import { button, element, heard, keepKeys, messageLine, scoped, urls } from "../elements.js";
 import { KEYS, arrow, open } from "./slots.js";
 
-const RATE_AGAIN = "All ratings but the last are saved: run this cell again and go on where you were.";
+const RATE_AGAIN = "All ratings but the last are saved: run this cell again and go on from there.";
 const WORDS = ["1 (worst)", "2", "3", "4 (best)"];
 
 // the slot that keys rate, and the scores as they were told
