@@ -66,19 +66,19 @@ class Sam:
         import transformers
 
         name = SAM_KINDS.get(_kind_of(Path(folder)), "Sam")
+        if name == "Sam2" and find_spec("torchvision") is None:
+            raise InputError(
+                "SAM 2's processor needs a package that is missing; pip install torchvision, in the "
+                "build that your torch has"
+            )
         model, processor = (getattr(transformers, name + part) for part in ("Model", "Processor"))
         try:
-            self._model = model.from_pretrained(folder, local_files_only=True).eval()
             self._processor = processor.from_pretrained(folder, local_files_only=True)
+            self._model = model.from_pretrained(folder, local_files_only=True).eval()
         except (OSError, ValueError) as error:
             raise InputError(
                 f"no SAM weights in {folder}; expected a model and its processor as transformers "
                 "saves them"
-            ) from error
-        except ImportError as error:
-            raise InputError(
-                f"{name}'s processor needs a package that is missing; pip install torchvision, in "
-                "the build that your torch has"
             ) from error
 
     def __call__(self, image: np.ndarray, box: Box | None, clicks: Sequence[Click]) -> np.ndarray:

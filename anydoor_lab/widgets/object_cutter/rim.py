@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 
@@ -14,7 +15,8 @@ from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import resized
 from anydoor_lab.widgets.object_cutter.segmenters import Segmenter, grab_cut
 
-_BAND = 0.05  # half of the uncertain band's width, share of the object's longer side
+_BAND = 0.03  # half of the uncertain band's width, share of the object's longer side
+_MIDDLE = 0.7  # of a part thinner than the band, what is deeper than this share is certain
 _LONGEST_PX = 400  # the part about the object is shrunk to this side first
 
 
@@ -57,7 +59,9 @@ def matted(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     if not object_.any() or not ground.any():
         return mask  # too thin: there is no inside to learn colours from
     trimap = np.where(object_, 1.0, np.where(ground, 0.0, 0.5))
-    alpha = estimate_alpha_cf(small / 255.0, trimap).astype(np.float32)
+    with warnings.catch_warnings():  # of its solver, which then takes a larger shift
+        warnings.simplefilter("ignore")
+        alpha = estimate_alpha_cf(small / 255.0, trimap).astype(np.float32)
     result = mask.copy()
     large = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
     band = cv2.resize((trimap == 0.5).astype(np.float32), (width, height)) > 0.5
@@ -70,6 +74,12 @@ def _sure(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows, columns = np.nonzero(mask)
     side = max(np.ptp(rows), np.ptp(columns)) + 1
     reach = max(2, round(_BAND * side))
+    return _core(mask, reach), _core(~mask, reach)
+
+
+def _core(mask: np.ndarray, reach: int) -> np.ndarray:
+    """What lies deeper than `reach` in a mask, and of its thin parts (legs, gaps) the middle."""
+    depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
-    whole = mask.astype(np.uint8)
-    return cv2.erode(whole, disc) > 0, cv2.dilate(whole, disc) == 0
+    deepest = cv2.dilate(depth, disc)
+    return mask & ((depth > reach) | (depth > _MIDDLE * deepest))
