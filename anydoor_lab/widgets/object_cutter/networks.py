@@ -68,7 +68,7 @@ class Sam:
         name = SAM_KINDS.get(_kind_of(Path(folder)), "Sam")
         if name == "Sam2" and find_spec("torchvision") is None:
             raise InputError(
-                "SAM 2's processor needs a package that is missing; pip install torchvision, in the "
+                "SAM 2 needs a package that is missing; pip install torchvision, in the "
                 "build that your torch has"
             )
         model, processor = (getattr(transformers, name + part) for part in ("Model", "Processor"))
