@@ -198,4 +198,6 @@ def test_a_rater_rates_by_keyboard_and_each_rating_is_saved(tmp_path: Path) -> N
             assert max(sizes) - min(sizes) <= 1  # none looks better for being larger
             hidden = "all => all.filter((b) => b.getBoundingClientRect().right > innerWidth).length"
             assert rater.locator(".ad-scale button").evaluate_all(hidden) == 0
+            tops = rater.locator(".ad-set").evaluate_all("all => all.map((e) => e.offsetTop)")
+            assert width < 800 or len(set(tops)) == 1  # beside each other where there is room
             screenshot(shown, f"rater_{width}")
