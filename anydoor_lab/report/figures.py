@@ -108,8 +108,10 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], caption: Caption, smooth: int
         axes.set_title(name, fontsize=TEXT_PT)
         _number_axes(axes)
         if len(keys) > 1:  # below the axes: no curve runs there
-            place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.28)}
-            axes.legend(frameon=False, ncols=2, columnspacing=1.0, handlelength=1.6, **place)
+            axes.legend(
+                loc="upper center", bbox_to_anchor=(0.5, -0.28), frameon=False, ncols=2,
+                columnspacing=1.0, handlelength=1.6,
+            )  # fmt: skip
     panels[0].set_ylabel("loss")
     _caption(figure, caption)
     return figure
