@@ -196,9 +196,8 @@ class Teleporter(LastState, ipywidgets.VBox):
 
     def pictures(self) -> list[np.ndarray]:
         """Reference, scene and result, as far as they are there."""
-        shown = self.shown
-        found = [*self.cutter.pictures(), *self.picker.pictures()]
-        return found if shown is None else [*found, shown.scene(self.panel.chosen)]
+        result = [] if self.shown is None else [self.shown.scene(self.panel.chosen)]
+        return [*self.cutter.pictures(), *self.picker.pictures(), *result]
 
     def figure(self) -> Figure:
         """Reference, scene and results, and what they were made with, as a matplotlib figure."""
@@ -209,9 +208,9 @@ class Teleporter(LastState, ipywidgets.VBox):
             if image is not None:
                 axes.imshow(image)
         if self.shown is not None:
-            told = f"{Path(self.shown.weights).name}, {self._resolution} px; {self.shown.words}"
-            size = text_pt(len(titles))
-            figure.supxlabel(told.replace(", idx", ",\nidx"), fontsize=size, color="#444444")
+            words = self.shown.words.replace(", idx", ",\nidx")
+            told = f"{Path(self.shown.weights).name}, {self._resolution} px; {words}"
+            figure.supxlabel(told, fontsize=text_pt(len(titles)), color="#444444")
         return figure
 
     def _run(self, pair: Pair, original: Original, settings: dict[str, Any]) -> None:
