@@ -65,7 +65,7 @@ def from_hub(name: HubName, cfg: DictConfig) -> None:
 
     kept = converted_folder(cfg.source)
     if cfg.out is None and kept.is_dir():
-        print(f"pipeline {kept} is there already; load_pipeline({cfg.source!r}) finds it")
+        print(f"networks {kept} are there already, where the commands find them by {cfg.source}")
         return
     out = free_place(cfg.out or kept)
     there = fetching.published(name, cfg.source)

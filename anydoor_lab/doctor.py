@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from anydoor_lab.config.door import door
-from anydoor_lab.config.fetching import NEEDED, PUBLISHED, RELEASED, models, networks
+from anydoor_lab.config.fetching import NEEDED, PUBLISHED, RELEASED, listed, models, networks
 from anydoor_lab.models.embedded import converted_folder
 from anydoor_lab.runs.provenance import available_memory
 from anydoor_lab.structures.errors import InputError
@@ -36,12 +36,12 @@ BLOCKED_BY_EXTRA = {
 @door("doctor")
 def main(cfg: DictConfig) -> None:
     """Print libraries, device, weights and space; ends with 1 where the tiny scale cannot run."""
-    libraries, weights = list(library_rows()), list(weight_rows())
+    libraries, weights, methods = list(library_rows()), list(weight_rows()), list(method_rows())
     print(tabulate(libraries, ("library", "installed", "asked for", "", "blocks")), end="\n\n")
     print(tabulate(machine_rows(), ("machine", "")), end="\n\n")
     print(tabulate(weights, ("network", "source", "found", "blocks")), end="\n\n")
-    print(tabulate(method_rows(), ("method", "weights", "GPU memory", "licence", "found")))
-    commands = list(command_rows(weights))
+    print(tabulate(methods, ("method", "weights", "GPU memory", "licence", "found")))
+    commands = list(command_rows(weights, methods))
     if commands:
         heads = ("gets what is missing, where there is a network", "download", "on the disk", "for")
         print("\n" + tabulate(commands, heads))
@@ -137,9 +137,12 @@ def weight_rows() -> Iterator[tuple[str, str, str, str]]:
             yield f"idx {choice.name}", choice.target, "own part", ""
 
 
-def command_rows(weights: Iterable[tuple[str, str, str, str]]) -> Iterator[tuple[str, ...]]:
+def command_rows(
+    weights: Iterable[tuple[str, str, str, str]],
+    methods: Iterable[tuple[str, str, str, str, str]] = (),
+) -> Iterator[tuple[str, ...]]:
     """(command, GB to download, GB it leaves on the disk, what it is for) for the paper's weights
-    and for what is missing of `weights`, each once."""
+    and for what is missing of the networks and the methods, each once."""
     if not any(converted_folder(name).is_dir() for name in RELEASED):
         for name, (fetched, made) in RELEASED.items():
             sizes = f"{fetched:.1f} GB", f"{fetched + made:.1f} GB"
@@ -148,10 +151,13 @@ def command_rows(weights: Iterable[tuple[str, str, str, str]]) -> Iterator[tuple
     for _, source, found, needs in weights:
         if found.startswith(MISSING):
             blocked.setdefault(source.split(" or ")[0], []).append(needs)
+    for name, _, _, _, found in methods:
+        if found.startswith(MISSING):
+            source: Any = OmegaConf.load(conf_dir() / "method" / f"{name}.yaml").source
+            blocked.setdefault(listed(source)[0], []).append(f"method={name}")
     for name, needs in blocked.items():
-        if name in PUBLISHED:
-            size = f"{PUBLISHED[name]:.1f} GB"
-            yield f"{GET}{name}", size, size, ", ".join(dict.fromkeys(needs))
+        size = f"{PUBLISHED[name]:.1f} GB" if name in PUBLISHED else "said first"
+        yield f"{GET}{name}", size, size, ", ".join(dict.fromkeys(needs))
 
 
 def method_rows() -> Iterator[tuple[str, str, str, str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def models() -> Iterator[tuple[str, Any]]:
         yield path.stem, OmegaConf.to_container(OmegaConf.load(path), resolve=False)
 
 
-def listed(source: str | Sequence[str]) -> list[str]:
+def listed(source: str | Iterable[str]) -> list[str]:
     """A source that may be one name or several, as a list."""
     return [source] if isinstance(source, str) else list(source)
 
