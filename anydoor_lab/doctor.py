@@ -153,8 +153,8 @@ def command_rows(
             blocked.setdefault(source.split(" or ")[0], []).append(needs)
     for name, _, _, _, found in methods:
         if found.startswith(MISSING):
-            source: Any = OmegaConf.load(conf_dir() / "method" / f"{name}.yaml").source
-            blocked.setdefault(listed(source)[0], []).append(f"method={name}")
+            node: Any = OmegaConf.load(conf_dir() / "method" / f"{name}.yaml")
+            blocked.setdefault(listed(node.source)[0], []).append(f"method={name}")
     for name, needs in blocked.items():
         size = f"{PUBLISHED[name]:.1f} GB" if name in PUBLISHED else "said first"
         yield f"{GET}{name}", size, size, ", ".join(dict.fromkeys(needs))

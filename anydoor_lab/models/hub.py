@@ -175,9 +175,9 @@ def repository(name: HubName) -> Repository:
     """
     from huggingface_hub import HfApi
 
-    info = HfApi().repo_info(
-        name.repo, repo_type=name.kind, files_metadata=True, timeout=2 * SECONDS
-    )
+    api = HfApi()
+    ask = api.space_info if name.kind == "space" else api.model_info
+    info = ask(name.repo, files_metadata=True, timeout=2 * SECONDS)
     files = [
         HubFile(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else "")
         for one in info.siblings or ()
