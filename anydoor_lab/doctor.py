@@ -155,9 +155,9 @@ def command_rows(
         if found.startswith(MISSING):
             node: Any = OmegaConf.load(conf_dir() / "method" / f"{name}.yaml")
             blocked.setdefault(listed(node.source)[0], []).append(f"method={name}")
-    for name, needs in blocked.items():
+    for name, every in blocked.items():
         size = f"{PUBLISHED[name]:.1f} GB" if name in PUBLISHED else "said first"
-        yield f"{GET}{name}", size, size, ", ".join(dict.fromkeys(needs))
+        yield f"{GET}{name}", size, size, ", ".join(dict.fromkeys(every))
 
 
 def method_rows() -> Iterator[tuple[str, str, str, str, str]]:

@@ -212,6 +212,8 @@ def fault(error: Exception) -> str:
         return "not in the hub's cache"
     if isinstance(error, HfHubHTTPError):
         return f"the hub answered: {said}"
+    if isinstance(error, OSError) and error.errno is not None:  # the system's
+        return said
     return f"the hub's answer broke off: {said}"
 
 
