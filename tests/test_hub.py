@@ -105,10 +105,10 @@ def test_a_broken_download_is_kept_and_the_repeated_command_goes_on(
     assert part.read_bytes() == content[:CHUNK]
     assert hub.ranges()[0] is None and not (tmp_path / "cache").exists()
     hub.breaks = 0
-    second = convert(hub, tmp_path, f"source={NAME}")
-    assert second.returncode == 0, second.stderr
+    second = inside.run("convert", f"source={NAME}", *SIZES, cwd=tmp_path)
+    assert second.code == 0, second.err
     assert hub.ranges() == [f"bytes={CHUNK}-"]
-    assert f"to fetch {(len(content) - CHUNK) / 1e9:.3f} GB" in second.stdout
+    assert f"to fetch {(len(content) - CHUNK) / 1e9:.3f} GB" in second.out
     assert parts(tmp_path) == []
     pipeline = load_pipeline(NAME)
     assert pipeline.config.preprocessing == "official"
