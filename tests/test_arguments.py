@@ -158,6 +158,7 @@ def test_generate_says_what_to_do_in_the_place_of_a_scale(tmp_path: Path) -> Non
         ("evaluate", "run=.", "no run's folder"),
         ("evaluate", "run=file", "is a file"),
         ("evaluate", "data=folder data.root=nowhere", "data.root is nowhere"),
+        ("evaluate", "eval=dreambooth_coco data.references=gone", "data.references is gone, which"),
         ("export", "run=nowhere out=x", "run is nowhere"),
         ("export", "run=embedded:anydoor out=file/x", "file/x cannot be written"),
         ("convert", "source=nowhere out=x", "nowhere does not exist"),

@@ -33,10 +33,14 @@ def made_before(path: Path, recipe: Mapping[str, Any]) -> bool:
 
     Raises:
         FileExistsError: it was made otherwise.
+        ValueError: it is damaged, or no picture that this has made.
     """
     if not path.exists():
         return False
-    held = read_facts(path).get("recipe")
+    try:
+        held = read_facts(path).get("recipe")
+    except InputError as error:
+        raise InputError(f"{error}; move {path.name} away to have it made again") from error
     if held != recipe:
         difference = first_difference(held, recipe) if isinstance(held, dict) else ""
         seen = f"{path} was made otherwise{f' ({difference})' if difference else ''}"
