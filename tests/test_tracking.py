@@ -209,8 +209,10 @@ def test_a_killed_run_goes_on_as_the_same_wandb_run(
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     folder = tmp_path / "run"
+    # a process of its own, with W&B's service of its own, as the commands have it
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
     killed = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(folder)], env=os.environ | {"PYTHONPATH": str(ROOT)},
+        [sys.executable, "-c", KILLED, str(folder)], env=environment | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert killed.stdout is not None
