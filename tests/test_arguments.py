@@ -93,6 +93,11 @@ def test_all_keys_that_name_files_are_known_as_paths() -> None:
     assert said - none <= PATHS
 
 
+def test_the_sign_of_a_sweep_may_stand_between_overrides() -> None:
+    given = ["eval=things", "-m", "method=poisson,copy_paste"]
+    assert as_pasted(given) == ["-m", "eval=things", "method=poisson,copy_paste"]
+
+
 @pytest.mark.parametrize(
     "choices",
     [[], ["idx=clip"], ["idx=clip,dinov2_global", "seed=1"], ["data.root=/a b/ü=(1)"], ["+a=1"]],
