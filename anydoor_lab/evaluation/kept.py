@@ -136,7 +136,7 @@ def digest(pair: Pair) -> str:
     found = hashlib.blake2b(digest_size=8)
     for part in (pair.reference, pair.reference_mask, pair.scene, pair.scene_mask):
         found.update(repr(part.shape).encode())
-        found.update(np.ascontiguousarray(part))
+        found.update(part.tobytes())
     return found.hexdigest()
 
 
@@ -167,7 +167,7 @@ def _placement(held: Any, path: Path) -> Placement | None:
 
 def _packed(result: Result) -> bytes:
     assert result.shown is not None
-    arrays = dict(result.shown.inputs)
+    arrays: dict[str, Any] = dict(result.shown.inputs)
     if result.crop is not None:
         arrays["crop"] = result.crop
     buffer = io.BytesIO()
