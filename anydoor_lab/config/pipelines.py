@@ -240,6 +240,13 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
     return pipeline
 
 
+def weights_fingerprint(model: AnyDoor) -> str:
+    """What tells a model's weights, trained and frozen, from others."""
+    from anydoor_lab.training.checkpoint import fingerprint
+
+    return fingerprint({n: p.detach().float().cpu() for n, p in model.named_parameters()})
+
+
 def frozen_fingerprint(model: AnyDoor) -> str:
     """What tells the networks that training leaves alone from others."""
     from anydoor_lab.training.checkpoint import fingerprint

@@ -81,7 +81,7 @@ NUMBERS = {
 }
 """Finite numbers: the least and the largest."""
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-FOLDERS = ("data.root", "data.scenes")
+FOLDERS = ("data.root", "data.scenes", "data.references")
 WITHOUT_WEIGHTS = ("base", "scratch")
 
 
