@@ -168,7 +168,7 @@ class Conditioner:
         outline: np.ndarray | None,
         rng: np.random.Generator,
     ) -> Conditioning:
-        padding, crop = _padding_mask(placement), self._crop(pair, placement)
+        crop = self._crop(pair, placement)
         box = placement.to_crop(placement.region)
         inner = placement.to_crop(Box.around(pair.scene_mask))
         detail_map = self.collage(reference, mask, rng)
@@ -177,7 +177,7 @@ class Conditioner:
         region = box.mask(*crop.shape[:2])
         if outline is not None and (drawn := _resized_outline(outline, placement)).any():
             region = drawn
-        channel = shape_channel(region, padding)
+        channel = shape_channel(region, _padding_mask(placement))
         return Conditioning(
             id_image=self._id_image(reference, mask),
             collage=self._channels_first(collage, 2 / 255, -1),
@@ -188,8 +188,11 @@ class Conditioner:
 
     def _crop(self, pair: Pair, placement: Placement) -> np.ndarray:
         crop = crop_scene(pair.scene, placement)
+        inside, side = placement.to_crop(placement.crop), placement.resolution
         # resizing smears the scene's rim, and an object on it, into the padding
-        crop[_padding_mask(placement)] = 0
+        for rows, columns in (((0, inside.y1), (0, side)), ((inside.y2, side), (0, side)),
+                              ((0, side), (0, inside.x1)), ((0, side), (inside.x2, side))):  # fmt: skip
+            crop[slice(*rows), slice(*columns)] = 0
         return crop
 
     def _id_image(self, reference: np.ndarray, mask: np.ndarray) -> np.ndarray:
