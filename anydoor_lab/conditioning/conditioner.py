@@ -188,11 +188,12 @@ class Conditioner:
 
     def _crop(self, pair: Pair, placement: Placement) -> np.ndarray:
         crop = crop_scene(pair.scene, placement)
-        inside, side = placement.to_crop(placement.crop), placement.resolution
         # resizing smears the scene's rim, and an object on it, into the padding
-        for rows, columns in (((0, inside.y1), (0, side)), ((inside.y2, side), (0, side)),
-                              ((0, side), (0, inside.x1)), ((0, side), (inside.x2, side))):  # fmt: skip
-            crop[slice(*rows), slice(*columns)] = 0
+        inside = placement.to_crop(placement.crop)
+        crop[: inside.y1] = 0
+        crop[inside.y2 :] = 0
+        crop[:, : inside.x1] = 0
+        crop[:, inside.x2 :] = 0
         return crop
 
     def _id_image(self, reference: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -170,7 +170,8 @@ def _move(mask: np.ndarray, rng: np.random.Generator) -> None:
     if rng.random() < 0.1:
         mask[(y1 + y2) // 2, (x1 + x2) // 2] = rng.integers(2) * 255
     change, size = cv2.dilate if rng.random() < 0.5 else cv2.erode, int(rng.integers(*SIZES))
-    kinds = ((cv2.MORPH_RECT, (size, size)), (cv2.MORPH_ELLIPSE, (size, size)),
-             (cv2.MORPH_ELLIPSE, (size, size // 2)), (cv2.MORPH_ELLIPSE, (size // 2, size)))  # fmt: skip
+    round_, half = cv2.MORPH_ELLIPSE, size // 2
+    kinds = ((cv2.MORPH_RECT, (size, size)), (round_, (size, size)), (round_, (size, half)),
+             (round_, (half, size)))  # fmt: skip
     kernel = cv2.getStructuringElement(*kinds[int(rng.integers(4))])
     mask[y1:y2, x1:x2] = change(mask[y1:y2, x1:x2], kernel)
