@@ -291,7 +291,7 @@ def main() -> None:
     parser.add_argument("--model", choices=["auto", "full", "tiny"], default="auto")
     parser.add_argument("--compare", action="store_true", help="stock diffusers beside it")
     parser.add_argument("--fast", action="store_true", help="few steps, batch 1")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder of bench.json and README")
+    parser.add_argument("--out", type=Path, help="of bench.json; here, but runs/bench_gpu if tiny")
     chosen = parser.parse_args()
     full = torch.cuda.is_available() if chosen.model == "auto" else chosen.model == "full"
     if full and not torch.cuda.is_available():
@@ -302,12 +302,13 @@ def main() -> None:
     pipeline.set_progress_bar_config(disable=True)
     if chosen.fast:
         pipeline.register_to_config(num_inference_steps=3)
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    bench = Bench(pipeline, full, time.monotonic() + 60 * chosen.minutes, chosen.out)
+    out = chosen.out or (HERE if full else Path("runs") / HERE.name)  # no table beside a card's
+    out.mkdir(parents=True, exist_ok=True)
+    bench = Bench(pipeline, full, time.monotonic() + 60 * chosen.minutes, out)
     bench.peak = matmul_peak(bench)
     for row, make in rows(bench, (1,) if chosen.fast else (32, 16), chosen.compare):
         bench.measure(row, make)
-    print(f"written  {chosen.out / 'bench.json'}")
+    print(f"written  {out / 'bench.json'}")
 
 
 if __name__ == "__main__":
