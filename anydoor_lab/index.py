@@ -47,7 +47,7 @@ def each_set(cfg: DictConfig) -> Iterator[DictConfig]:
             continue
         one = cfg.copy()
         OmegaConf.set_struct(one, False)
-        one.data = {**node, "cache": data["cache"]}
+        one.data = {**node, "cache": data.get("cache")}
         if cfg.shards.out:
             one.shards.out = str(Path(cfg.shards.out) / name)
         yield one
