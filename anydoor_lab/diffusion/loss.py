@@ -73,7 +73,7 @@ class DiffusionLoss(nn.Module):
         noise = self._normal(indices, "noise", x0.shape[1:]).to(x0)
         t = self._draw_timesteps(indices, batch["variation"], x0.device)
         chosen = {name: batch[name] for name in ("extractor",) if name in batch}
-        keep = self._uniform(indices, "condition") >= self.cond_drop_prob
+        keep = self._conditioned(indices)
         if "features" in kept:  # of the pictures as they came, not of the dropped ones
             chosen["kept"] = kept["features"].only(keep.tolist())
         tokens = self.model.tokens(dropped(batch["id_image"], keep), **chosen)
@@ -86,7 +86,13 @@ class DiffusionLoss(nn.Module):
         groups = self._groups(t, batch["variation"], batch.get("set", ()))
         return {"loss": per_sample.mean(), "per_sample": per_sample, "groups": groups}
 
-    def _clean_latents(self, target: torch.Tensor, indices: list[int], kept: Any) -> torch.Tensor:
+    def _conditioned(self, indices: list[int]) -> np.ndarray:
+        """Which samples (B,) bool are shown their object."""
+        return self._uniform(indices, "condition") >= self.cond_drop_prob
+
+    def _clean_latents(
+        self, target: torch.Tensor, indices: list[int], kept: Any = None
+    ) -> torch.Tensor:
         drawn = None
         if self.sample_posterior:
             shape = self.model.latent_shape(target)
