@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from anydoor_lab.config.door import door
+from anydoor_lab.models.embedded import converted_folder
+from anydoor_lab.models.hub import HubName, parsed
 from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import check_writable
@@ -25,17 +27,64 @@ LAYOUTS = ("diffusers", "official")
 @door("convert")
 def main(cfg: DictConfig) -> None:
     """Convert a checkpoint and say what became of its tensors."""
-    source, out = Path(cfg.source), Path(cfg.out)
+    source = Path(cfg.source)
     check_choice("layout", cfg.layout, LAYOUTS)
-    if out.exists():
-        raise FileExistsError(f"{out} exists; choose another out=")
-    check_writable(out)
+    name = None if source.exists() else parsed(str(cfg.source))
+    if name is not None and cfg.layout == "diffusers":
+        from_hub(name, cfg)
+        return
+    if cfg.out is None:
+        raise InputError("out is not given; add out=... (python -m anydoor_lab.convert --help)")
+    out = free_place(cfg.out)
     if not source.exists():
         raise FileNotFoundError(f"{source} does not exist; give a checkpoint's file or a folder")
     if cfg.layout == "official":
         to_official(source, out)
     else:
         to_folder(source, out, cfg)
+
+
+def free_place(path: str | Path) -> Path:
+    """A path that something can be written to.
+
+    Raises:
+        FileExistsError: something is there.
+        ValueError: it cannot be written.
+    """
+    if Path(path).exists():
+        raise FileExistsError(f"{path} exists; choose another out=")
+    check_writable(path)
+    return Path(path)
+
+
+def from_hub(name: HubName, cfg: DictConfig) -> None:
+    """Fetch what a hub name stands for; a checkpoint in one file becomes a folder, in the user's
+    cache if no `out` is given. What is there already is not made again."""
+    from anydoor_lab.config import fetching
+    from anydoor_lab.pipeline.saved import INDEX, is_own
+
+    kept = converted_folder(cfg.source)
+    if cfg.out is None and kept.is_dir():
+        print(f"networks {kept} are there already, where the commands find them by {cfg.source}")
+        return
+    out = free_place(cfg.out or kept)
+    there = fetching.published(name, cfg.source)
+    file = fetching.checkpoint(there, cfg.source)
+    if file is not None:
+        check_settings(cfg)
+        source = fetching.get(there, [file], out) / file.path
+        to_folder(source, out, cfg)
+        spare = f"hf cache rm {name.kind}/{name.repo}"
+        print(f"download {source} is no longer needed; {spare} frees {file.size / 1e9:.1f} GB")
+        return
+    if cfg.out is not None:
+        raise InputError(f"{cfg.source} needs no conversion; leave out= away to fetch it")
+    folder = fetching.get(there, fetching.network_files(there))
+    print(f"networks {folder}, where the commands find them by {cfg.source}")
+    if is_own(folder / INDEX):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.unlink(missing_ok=True)  # of a cache that is gone
+        kept.symlink_to(folder)
 
 
 def to_folder(path: Path, out: Path, cfg: DictConfig) -> None:

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from tabulate import tabulate
 
 from anydoor_lab.config.door import door
+from anydoor_lab.config.fetching import NEEDED, PUBLISHED, RELEASED, listed, models, networks
+from anydoor_lab.models.embedded import converted_folder
 from anydoor_lab.runs.provenance import available_memory
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import conf_dir
 
-NEEDED = "tiny"
-"""The scale that must run: its networks are inside the package."""
 OK, MISSING = "ok", "missing"
+GET = "python -m anydoor_lab.convert source="
 BLOCKED_BY_EXTRA = {
     "data": "released data sets; pip install 'anydoor-lab[data]'",
     "ray": "index.runner=ray; pip install 'anydoor-lab[ray]'",
@@ -35,11 +36,15 @@ BLOCKED_BY_EXTRA = {
 @door("doctor")
 def main(cfg: DictConfig) -> None:
     """Print libraries, device, weights and space; ends with 1 where the tiny scale cannot run."""
-    libraries, weights = list(library_rows()), list(weight_rows())
+    libraries, weights, methods = list(library_rows()), list(weight_rows()), list(method_rows())
     print(tabulate(libraries, ("library", "installed", "asked for", "", "blocks")), end="\n\n")
     print(tabulate(machine_rows(), ("machine", "")), end="\n\n")
     print(tabulate(weights, ("network", "source", "found", "blocks")), end="\n\n")
-    print(tabulate(method_rows(), ("method", "weights", "GPU memory", "licence", "found")))
+    print(tabulate(methods, ("method", "weights", "GPU memory", "licence", "found")))
+    commands = list(command_rows(weights, methods))
+    if commands:
+        heads = ("gets what is missing, where there is a network", "download", "on the disk", "for")
+        print("\n" + tabulate(commands, heads))
     broken = [row[0] for row in libraries if row[3] != OK and row[4] == "everything"]
     broken += [f"{row[0]}: {row[2]}" for row in weights if blocks_all(row)]
     if broken:
@@ -117,8 +122,7 @@ def weight_rows() -> Iterator[tuple[str, str, str, str]]:
     from anydoor_lab.models.idx.table import id_choices
     from anydoor_lab.models.sources import MissingError, obtain
 
-    for path in sorted((conf_dir() / "model").glob("*.yaml"), reverse=True):
-        model: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    for scale, model in models():
         for name, source, parts, blocked in networks(model):
             shown = " or ".join(source) if isinstance(source, list) else source
             try:
@@ -127,10 +131,33 @@ def weight_rows() -> Iterator[tuple[str, str, str, str]]:
                 reason = re.search(r"\(([^()]*)\); download", str(error))
                 found = f"{MISSING}: {reason[1] if reason else error}"
             missing = found.startswith(MISSING)
-            yield f"{path.stem} {name}", shown, found, blocked if missing else ""
+            yield f"{scale} {name}", shown, found, blocked if missing else ""
     for choice in id_choices().values():
         if not choice.encoder:
             yield f"idx {choice.name}", choice.target, "own part", ""
+
+
+def command_rows(
+    weights: Iterable[tuple[str, str, str, str]],
+    methods: Iterable[tuple[str, str, str, str, str]] = (),
+) -> Iterator[tuple[str, ...]]:
+    """(command, GB to download, GB it leaves on the disk, what it is for) for the paper's weights
+    and for what is missing of the networks and the methods, each once."""
+    if not any(converted_folder(name).is_dir() for name in RELEASED):
+        for name, (fetched, made) in RELEASED.items():
+            sizes = f"{fetched:.1f} GB", f"{fetched + made:.1f} GB"
+            yield f"{GET}{name}", *sizes, f"generate and evaluate run={name}"
+    blocked: dict[str, list[str]] = {}
+    for _, source, found, needs in weights:
+        if found.startswith(MISSING):
+            blocked.setdefault(source.split(" or ")[0], []).append(needs)
+    for name, _, _, _, found in methods:
+        if found.startswith(MISSING):
+            node: Any = OmegaConf.load(conf_dir() / "method" / f"{name}.yaml")
+            blocked.setdefault(listed(node.source)[0], []).append(f"method={name}")
+    for name, every in blocked.items():
+        size = f"{PUBLISHED[name]:.1f} GB" if name in PUBLISHED else "said first"
+        yield f"{GET}{name}", size, size, ", ".join(dict.fromkeys(every))
 
 
 def method_rows() -> Iterator[tuple[str, str, str, str, str]]:
@@ -149,23 +176,6 @@ def method_rows() -> Iterator[tuple[str, str, str, str, str]]:
         except MissingError:
             found = f"{MISSING}: method={path.stem} method.source=<folder>"
         yield path.stem, needs.weights, f"{needs.memory_gb:g} GB", needs.licence, found
-
-
-def networks(model: Mapping[str, Any]) -> Iterator[tuple[str, Any, tuple[str, ...], str]]:
-    """(name, source, parts of its folder, the command that needs it) of a conf/model file."""
-    from anydoor_lab.models.idx.table import id_choices
-
-    own = "" if model["name"] == NEEDED else f" model={model['name']}"
-    vae = model["base"] if model["vae"] == "${model.base}" else model["vae"]
-    yield "base", model["base"], ("unet", "scheduler"), f"train{own} init=base"
-    yield "vae", vae, (model["vae_subfolder"] or "",), f"train{own}"
-    choices = id_choices().values()
-    for name, source in model["encoders"].items():
-        around = ",".join(sorted(choice.name for choice in choices if choice.encoder == name))
-        yield name, source, ("",), f"train{own} idx={around}"
-    for name, source in model["judges"].items():
-        if source:
-            yield f"judge {name}", source, ("",), f"scores of train and evaluate{own}"
 
 
 def where(source: Any, folder: Path) -> str:

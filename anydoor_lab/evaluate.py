@@ -2,80 +2,145 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from anydoor_lab.config.compose import output_folder, plain
 from anydoor_lab.config.door import door
+from anydoor_lab.config.resume import first_process
 from anydoor_lab.config.sweeps import job_called
+from anydoor_lab.runs.folder import SCORES, Run, read_facts, read_scores
+from anydoor_lab.runs.lock import held
+from anydoor_lab.runs.settings import CONFIG, first_difference, read_config, relevant
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import check_writable
+
+if TYPE_CHECKING:
+    from anydoor_lab.evaluation.kept import KeptResults
 
 RUNS_OWN = ("model", "data", "data_seed", "eval", "metrics")
 
 
 @door("evaluate")
 def main(cfg: DictConfig) -> None:
-    """Score a run's weights, or the embedded network's, on held-out pairs of `data`."""
-    from anydoor_lab.config import assemble, devices, pipelines
-    from anydoor_lab.config.devices import start_processes
+    """Score a run's weights, or the embedded network's, on held-out pairs of `data`; the same
+    command goes on where it stopped."""
     from anydoor_lab.config.values import check_values
+
+    chosen = as_the_run(cfg, list(HydraConfig.get().overrides.task))
+    check_values(chosen, "evaluate")
+    run = Run(output_folder(), plain(chosen))
+    check_folder(run, cfg.overwrite)
+    check_writable(run.folder / SCORES)
+    with held(run.folder) if first_process() else nullcontext():
+        score(cfg, chosen, run)
+
+
+def score(cfg: DictConfig, chosen: DictConfig, run: Run) -> None:
+    """What `main` does in a folder that may be written to."""
+    from anydoor_lab.config import assemble, devices, pipelines
     from anydoor_lab.models.sources import MissingError
-    from anydoor_lab.runs.folder import SCORES
     from anydoor_lab.runs.ledger import note_absence
     from anydoor_lab.training.processes import told_of_the_lost
 
-    folder = output_folder()
-    chosen = as_the_run(cfg, list(HydraConfig.get().overrides.task))
-    check_values(chosen, "evaluate")
-    if (folder / SCORES).exists() and not cfg.overwrite:
-        if scored_alike(folder, chosen):
-            print(f"scores   {folder / SCORES} are there already; overwrite=true scores again")
-            return
-        raise FileExistsError(f"{folder} holds scores already; add overwrite=true")
-    check_writable(folder / SCORES)
     pipelines.silence_libraries()
-    leading = start_processes()
-    if leading and job_called():
-        begin(folder, chosen)
-    pipeline = None
+    leading = devices.start_processes()
+    if leading and job_called() and not run.finished:
+        note_settings(run)
+    pipeline, weights = None, ""
     if assemble.needs_pipeline(cfg.method):
         source = cfg.run or pipelines.EMBEDDED
         if leading:
             print(f"weights  {source}", flush=True)
         pipeline = devices.place(pipelines.load_pipeline(source), cfg.device)
         pipeline.register_to_config(**pipelines.chosen_sampling(chosen.model))
+        weights = pipelines.weights_fingerprint(pipeline.model)
+    if not cfg.overwrite and scored_before(run, weights):
+        print(f"scores   {run.folder / SCORES} are there already; overwrite=true scores again")
+        return
     try:
         method = assemble.build_method(chosen.method, pipeline, cfg.device)
     except MissingError as error:
         if not job_called():
             raise
-        note_absence(folder, str(error).partition("; download it")[0])
+        note_absence(run.folder, str(error).partition("; download it")[0])
         print(f"not run  {row_name(cfg)}: {error}", flush=True)
         return
     bench = assemble.build_bench(chosen)
     with told_of_the_lost():
-        row, results = bench.score(method, row_name(cfg))
+        kept = kept_results(run, weights, leading, cfg.overwrite)
+        row, results = bench.score(method, row_name(cfg), kept)
     if leading:
-        bench.report([row, *bench.anchors()], results, folder)
+        bench.report([row, *bench.anchors()], results, run.folder)
 
 
-def begin(folder: Path, cfg: DictConfig) -> None:
-    """Write down what a job of a sweep is asked for, as `train` does for its runs."""
-    from anydoor_lab.runs.folder import Run
+def check_folder(run: Run, overwrite: bool) -> None:
+    """Refuse a folder that is a training's, or that holds results of other settings.
 
-    run = Run(folder, plain(cfg))
+    Raises:
+        ValueError: a training's; evaluating would replace its settings.
+        FileExistsError: results of other settings, unless they may be replaced.
+    """
+    from anydoor_lab.evaluation.kept import GENERATED
+
+    known = read_config(run.folder) if (run.folder / CONFIG).is_file() else {}
+    if "train" in known or any(run.checkpoints.glob("step_*")):
+        raise InputError(f"{run.folder} is a training's folder; choose another hydra.run.dir")
+    if overwrite or not (run.finished or (run.folder / GENERATED).is_dir()):
+        return
+    difference = first_difference(relevant(known), run.settings) if known else ""
+    if not known and (not run.finished or read_scores(run.folder).get("config") != run.hash):
+        difference = "nothing says of which"
+    if difference:
+        raise FileExistsError(
+            f"{run.folder} holds results of other settings ({difference}); choose another "
+            "hydra.run.dir or replace them with overwrite=true"
+        )
+
+
+def scored_before(run: Run, weights: str) -> bool:
+    """Whether the folder, which is of these settings, has the scores of these weights.
+
+    Raises:
+        FileExistsError: it has those of other weights.
+    """
+    if not run.finished:
+        return False
+    held_weights = read_facts(run.folder).get("weights", weights)
+    if held_weights != weights:
+        raise FileExistsError(
+            f"{run.folder} holds scores of other weights (fingerprint {held_weights}, here "
+            f"{weights}): the run was trained on; score again with overwrite=true"
+        )
+    return True
+
+
+def kept_results(run: Run, weights: str, leading: bool, overwrite: bool) -> KeptResults:
+    """Where the folder keeps results, emptied by the first process where they may be replaced; all
+    processes must ask."""
+    from anydoor_lab.evaluation.kept import GENERATED, KeptResults
+    from anydoor_lab.training.processes import gathered
+
+    kept = KeptResults(run.folder / GENERATED, {"config": run.hash, "weights": weights})
+    if leading:
+        if overwrite:
+            (run.folder / SCORES).unlink(missing_ok=True)
+            shutil.rmtree(kept.folder, ignore_errors=True)
+        note_settings(run, weights=weights)
+    gathered(None)
+    return kept
+
+
+def note_settings(run: Run, **facts: str) -> None:
+    """Write down what is asked for, as `train` does for its runs."""
     run.write_config()
-    run.note(overrides=list(HydraConfig.get().overrides.task))
-
-
-def scored_alike(folder: Path, cfg: DictConfig) -> bool:
-    """Whether the folder is a sweep's, and its scores are of the same settings."""
-    from anydoor_lab.runs.folder import Run, read_facts
-
-    return read_facts(folder).get("config_hash") == Run(folder, plain(cfg)).hash
+    run.note(overrides=list(HydraConfig.get().overrides.task), **facts)
 
 
 def row_name(cfg: DictConfig) -> str:
@@ -89,8 +154,6 @@ def row_name(cfg: DictConfig) -> str:
 def as_the_run(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The config with the run's own scale, data and way of scoring, but for what the command
     overrides."""
-    from anydoor_lab.runs.settings import CONFIG, read_config
-
     if not cfg.run or not (Path(cfg.run) / CONFIG).is_file():
         return cfg
     held = read_config(Path(cfg.run))

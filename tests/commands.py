@@ -37,6 +37,15 @@ def command(
     return module(call, cwd, environment or {}, timeout)
 
 
+def begun(door: str, *arguments: object, cwd: Path) -> multiprocessing.process.BaseProcess:
+    """The same as `command`, on its way; what it says is left in `cwd`, in `out` and `err`."""
+    call = [f"anydoor_lab.{door}", *map(str, arguments)]
+    outputs = [cwd / "out", cwd / "err"]
+    process = _server.Process(target=_run, args=(call, cwd, {"OMP_NUM_THREADS": "1"}, outputs))
+    process.start()
+    return process
+
+
 def module(
     call: list[str], cwd: Path, environment: Mapping[str, str], timeout: float = 180
 ) -> subprocess.CompletedProcess[str]:

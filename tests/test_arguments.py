@@ -93,6 +93,11 @@ def test_all_keys_that_name_files_are_known_as_paths() -> None:
     assert said - none <= PATHS
 
 
+def test_the_sign_of_a_sweep_may_stand_between_overrides() -> None:
+    given = ["eval=things", "-m", "method=poisson,copy_paste"]
+    assert as_pasted(given) == ["-m", "eval=things", "method=poisson,copy_paste"]
+
+
 @pytest.mark.parametrize(
     "choices",
     [[], ["idx=clip"], ["idx=clip,dinov2_global", "seed=1"], ["data.root=/a b/ü=(1)"], ["+a=1"]],
@@ -158,6 +163,7 @@ def test_generate_says_what_to_do_in_the_place_of_a_scale(tmp_path: Path) -> Non
         ("evaluate", "run=.", "no run's folder"),
         ("evaluate", "run=file", "is a file"),
         ("evaluate", "data=folder data.root=nowhere", "data.root is nowhere"),
+        ("evaluate", "eval=dreambooth_coco data.references=gone", "data.references is gone, which"),
         ("export", "run=nowhere out=x", "run is nowhere"),
         ("export", "run=embedded:anydoor out=file/x", "file/x cannot be written"),
         ("convert", "source=nowhere out=x", "nowhere does not exist"),

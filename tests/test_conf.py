@@ -18,7 +18,7 @@ CONF = conf_dir()
 FILES = sorted(CONF.rglob("*.yaml"))
 MUST_BE_GIVEN = {
     "compare": {"runs"},
-    "convert": {"source", "out"},
+    "convert": {"source"},
     "export": {"run", "out"},
 }
 DOORS = [path.stem for path in sorted(CONF.glob("*.yaml"))]

@@ -314,7 +314,10 @@ def test_a_run_is_scored_again_and_places_objects(
     again = json.loads((tmp_path / "again" / "scores.json").read_text())
     once = json.loads((trained / "scores.json").read_text())
     assert again["rows"][0]["dino"] == pytest.approx(once["rows"][1]["dino"], abs=1e-3)
-    refused(command("evaluate", f"run={trained}", *settings, cwd=tmp_path), "overwrite=true")
+    again = command("evaluate", f"run={trained}", *settings, cwd=tmp_path)
+    assert again.returncode == 0 and "are there already; overwrite=true" in again.stdout
+    other = command("evaluate", f"run={trained}", *settings, "eval.seed=3", cwd=tmp_path)
+    refused(other, "other settings (eval.seed is", "overwrite=true")
 
     scene = np.random.default_rng(0).integers(0, 255, (90, 210, 3), dtype=np.uint8)
     write_image(tmp_path / "scene.png", scene)

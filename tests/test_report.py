@@ -14,10 +14,11 @@ from PIL import Image
 from anydoor_lab.report.caption import TINY_LABEL, Caption
 from anydoor_lab.report.figures import compare_runs, loss_curves, save, timestep_curves
 from anydoor_lab.report.maps import framed, heat_over
+from anydoor_lab.report.pictures import PARTS, picture_grid
 from anydoor_lab.report.sheets import GAP_PX, Cell, grid, sheet
 from anydoor_lab.report.tables import MISSING, Column, Table
 from anydoor_lab.structures.files import write_whole
-from anydoor_lab.structures.images import as_picture
+from anydoor_lab.structures.images import as_picture, write_image
 
 TINY = Caption(
     "Made-up & rounded",
@@ -242,3 +243,13 @@ def test_a_frame_lies_inside_the_rim() -> None:
     mask = framed(np.zeros((80, 60, 3), np.uint8))
     assert not mask[0].any()
     assert mask[40, 30]
+
+
+@pytest.mark.parametrize("side", [40, 96, 128, 300])
+def test_a_picture_of_any_size_fills_its_cell_of_the_grid(tmp_path: Path, side: int) -> None:
+    for part in PARTS:
+        write_image(tmp_path / "results" / f"00_{part}.png", np.zeros((side, side, 3), np.uint8))
+    figure = picture_grid({"own": tmp_path}, TINY)
+    pixels = np.asarray(figure.axes[0].images[0].get_array())
+    dark = (pixels == 0).all(axis=2)
+    assert (dark.sum(axis=0).max(), dark.sum(axis=1).max()) == (128, 4 * 128)

@@ -25,15 +25,10 @@ from transformers import (
 )
 
 from anydoor_lab.config.pipelines import check_base
+from anydoor_lab.models.hub import _answers
 from anydoor_lab.models.idx.dinov2 import Dinov2Extractor
 from anydoor_lab.models.idx.vgg import Vgg16, load_vgg16
-from anydoor_lab.models.sources import (
-    MissingError,
-    _hub_answers,
-    lacking,
-    obtain,
-    obtain_pipeline,
-)
+from anydoor_lab.models.sources import MissingError, lacking, obtain, obtain_pipeline
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 from networks import SHOWN, TRANSFORMER
 
@@ -85,14 +80,14 @@ def test_a_hub_that_does_not_answer_is_asked_once_for_many_networks(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    _hub_answers.cache_clear()
+    _answers.cache_clear()
     begun = time.monotonic()
     for _ in range(3):
         with pytest.raises(MissingError, match="and the hub cannot be reached"):
             obtain_pipeline(ABSENT)
-    assert _hub_answers.cache_info().misses <= 2  # once, or twice where a minute has passed
+    assert _answers.cache_info().misses <= 2  # once, or twice where a minute has passed
     assert time.monotonic() - begun < 20  # its client alone takes half a minute for each
-    _hub_answers.cache_clear()
+    _answers.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from anydoor_lab import run_experiment, user_study
 from anydoor_lab.metrics.ratings import read_key, read_ratings
 from anydoor_lab.report.experiment import Scored
 from anydoor_lab.report.study import people_and_scores, write_sheet
@@ -86,3 +88,34 @@ def test_scores_are_ranked_against_people(tmp_path: Path) -> None:
     found = {row["metric"]: row for row in people_and_scores(ratings, key, runs)}
     assert (found["dino"]["tau"], found["clip"]["tau"]) == (1, -1)
     assert found["dino"]["methods"] == 3
+
+
+def test_a_flawed_sheet_ends_the_study_in_one_sentence_and_what_is_there_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = partial(user_study, methods=("copy_paste", "poisson"))
+    given = ["--fast", "--device", "auto", "--out", str(tmp_path / "out")]
+    run_experiment(str(tmp_path / "table2" / "run.py"), study, given)
+    out, head = tmp_path / "out", "rater,item,method_code,criterion,score"
+    (out / "ratings").mkdir()
+    ratings = [f"ann,{i},{k},{what},2" for i in "ab" for k in ("K1", "K2")
+               for what in ("fidelity", "quality", "diversity")]  # fmt: skip
+    held = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    flawed = {
+        "1 ratings are missing": ratings[:-1],
+        "twice": [*ratings, ratings[0]],
+        "the method K9, which the key does not have": [*ratings, "ann,a,K9,quality,2"],
+        "the score is '7'": [*ratings[:-1], ratings[-1][:-1] + "7"],
+    }
+    for words, rows in flawed.items():
+        (out / "ratings" / "ann.csv").write_text("\n".join([head, *rows, ""]))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run_experiment(str(tmp_path / "table2" / "run.py"), study, given)
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert ended.value.code == 2 and line.startswith("error: ") and words in line
+        assert {path: path.read_bytes() for path in held} == held
+    (out / "ratings" / "ann.csv").write_text("\n".join([head, *ratings, ""]))
+    run_experiment(str(tmp_path / "table2" / "run.py"), study, given)
+    assert "table.md" in capsys.readouterr().out

@@ -203,6 +203,43 @@ def test_wandb_offline_goes_on_with_one_run(
     assert dry.returncode == 0, dry.stderr
 
 
+def test_a_killed_run_goes_on_as_the_same_wandb_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    folder = tmp_path / "run"
+    # a process of its own, with W&B's service of its own, as the commands have it
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
+    killed = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(folder)], env=environment | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert killed.stdout is not None
+    while (line := killed.stdout.readline()).strip() != "logged":
+        assert line, "it ended by itself"
+    killed.kill()  # SIGKILL
+    assert killed.wait() == -9
+    killed.stdout.close()
+    time.sleep(1.1)  # W&B names its folders by the second
+    facts = RunFacts(folder, "run 1", "table3", ("idx=clip",), first_step=2)
+    tracker = WandbTracker(facts, mode="offline")
+    tracker.log(3, {"loss": 1.0})
+    tracker.tabulate("results", [{"variant": "run 1", "pair": 0, "result": PICTURE}])
+    tracker.finish({"clip": 0.75, "clip_low": 0.5, "clip_high": 0.875})
+    command = capsys.readouterr().out.strip().splitlines()[-1].split("wandb sync ")[1]
+    _, *folders = shlex.split(command)
+    runs = [r["run"] for path in folders for r in inspect(Path(path)) if r["type"] == "run"]
+    assert len(folders) == 2 and len({run["run_id"] for run in runs}) == 1
+    assert {run["run_group"] for run in runs} == {"table3"}
+    assert all(run["tags"] == ["idx=clip"] for run in runs)
+    assert [record["step"] for record in read_metrics(folder)] == [1, 2, 3]
+    last = inspect(Path(folders[-1]))
+    summary = [r["summary"]["update"] for r in last if r["type"] == "summary"]
+    assert {"clip": 0.75, "clip_low": 0.5, "clip_high": 0.875} in summary
+    assert any("results.path" in r["history"]["item"] for r in last if r["type"] == "history")
+
+
 @pytest.mark.parametrize("damage", [None, "", "no id at all \xff", "abcd"])
 def test_a_lost_wandb_id_is_found_in_the_names_of_its_folders(
     tmp_path: Path, damage: str | None
@@ -237,6 +274,19 @@ from anydoor_lab.runs.tracking import RunFacts, WandbTracker
 tracker = WandbTracker(RunFacts(Path(sys.argv[1])))
 tracker.log(1, {"loss": 1.0})
 tracker.finish({})
+"""
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from anydoor_lab.runs.tracking import RunFacts, WandbTracker
+facts = RunFacts(Path(sys.argv[1]), "run 1", "table3", ("idx=clip",))
+tracker = WandbTracker(facts, mode="offline")
+for step in (1, 2):
+    tracker.log(step, {"loss": 1.0})
+print("logged", flush=True)
+time.sleep(600)
 """
 
 

@@ -27,6 +27,7 @@ PATHS = frozenset(
 PATH_GROUPS = ("model.encoders.", "model.judges.")
 """Beginnings of more such keys."""
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+SWEEPS = ("-m", "--multirun")
 SWEPT = re.compile(r",|^(choice|range|interval|glob|shuffle|sort|tag)\(")
 
 
@@ -47,7 +48,9 @@ def as_pasted(arguments: Sequence[str], command: str = "") -> list[str]:
     """
     if command == "dashboard":  # whose experiment is a name; the group would start its sweep
         arguments = [re.sub(r"^experiment=", "id=", text) for text in arguments]
-    sweep = any(text in ("-m", "--multirun") for text in arguments)
+    # Python's parser refuses an option between overrides
+    arguments = sorted(arguments, key=lambda text: text not in SWEEPS)
+    sweep = any(text in SWEEPS for text in arguments)
     return [_pasted(text, sweep) for text in arguments]
 
 

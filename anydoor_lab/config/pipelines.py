@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from anydoor_lab.config.collages import chosen_collage
 from anydoor_lab.config.compose import plain, refuse_unknown
 from anydoor_lab.config.extractors import fresh_extractor, take_extractor
+from anydoor_lab.config.values import absence
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import conf_dir, conf_folders
 
@@ -162,12 +163,13 @@ def chosen_sampling(model: DictConfig) -> dict[str, Any]:
 
 def load_pipeline(source: str | Path) -> AnyDoorPipeline:
     """A trained pipeline from a run's folder (of its newest checkpoint), from the folder of one of
-    its checkpoints or milestones, or from a folder in diffusers' layout.
+    its checkpoints or milestones, from a folder in diffusers' layout, or by the hub name that
+    `convert` has fetched.
 
     Raises:
-        ValueError: the folder is neither, a file of it is missing or damaged, it names classes
-            that may not be named, the run has no valid checkpoint, or the networks it left frozen
-            are not those it was trained with.
+        ValueError: the folder is neither or not there, a file of it is missing or damaged, it names
+            classes that may not be named, the run has no valid checkpoint, or the networks it left
+            frozen are not those it was trained with.
     """
     from anydoor_lab.models.embedded import locate
     from anydoor_lab.models.joint import is_joint
@@ -176,6 +178,8 @@ def load_pipeline(source: str | Path) -> AnyDoorPipeline:
     from anydoor_lab.pipeline.saved import INDEX, check_saved
 
     folder = Path(locate(source))
+    if not folder.is_dir():
+        raise InputError(f"{folder} {absence(folder)}")
     if is_joint(folder):
         return _joint_pipeline(folder)
     if (folder / INDEX).is_file():
@@ -234,6 +238,13 @@ def _run_pipeline(folder: Path) -> AnyDoorPipeline:
     # what it began with may have projectors of other extractors; these weights have not
     pipeline.register_to_config(_name_or_path=str(folder))
     return pipeline
+
+
+def weights_fingerprint(model: AnyDoor) -> str:
+    """What tells a model's weights, trained and frozen, from others."""
+    from anydoor_lab.training.checkpoint import fingerprint
+
+    return fingerprint({n: p.detach().float().cpu() for n, p in model.named_parameters()})
 
 
 def frozen_fingerprint(model: AnyDoor) -> str:

@@ -14,7 +14,7 @@ from anydoor_lab.config.compose import plain
 from anydoor_lab.runs.provenance import picture_facts
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import check_writable
-from anydoor_lab.structures.images import checked_ending, read_facts, read_image, write_image
+from anydoor_lab.structures.images import checked_ending, read_image, write_image
 from anydoor_lab.structures.pair import Pair
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def place_folders(cfg: DictConfig) -> None:
 
     from anydoor_lab.config.pipelines import silence_libraries
     from anydoor_lab.evaluation.folders import read_request, requests_of
+    from anydoor_lab.evaluation.kept import made_before
 
     _check_folders_alone(cfg)
     box: Any = OmegaConf.to_object(cfg.box) if OmegaConf.is_list(cfg.box) else cfg.box
@@ -109,7 +110,8 @@ def place_folders(cfg: DictConfig) -> None:
     out = Path(cfg.out) if Path(cfg.out).suffix == "" else Path("placed")
     asked, failed = recipe(cfg), Counter(passed_over)
     files = {one: output_paths(out / f"{one.name}.png", cfg.num_proposals) for one in requests}
-    todo = [one for one in requests if not all([made_before(p, asked, cfg) for p in files[one]])]
+    there = {p for ps in files.values() for p in ps if not cfg.overwrite and made_before(p, asked)}
+    todo = [one for one in requests if not there.issuperset(files[one])]
     print(f"asked    {len(requests)} pictures, {len(requests) - len(todo)} are there already")
     if todo:
         silence_libraries()
@@ -146,19 +148,6 @@ def _check_folders_alone(cfg: DictConfig) -> None:
     foreign = next((name for name in ONE_PICTURE if cfg[name] is not None), None)
     if foreign:
         raise InputError(f"{foreign}= goes with one picture; leave it away beside references=")
-
-
-def made_before(path: Path, asked: dict[str, Any], cfg: DictConfig) -> bool:
-    """Whether a picture is there, made as asked.
-
-    Raises:
-        FileExistsError: it was made otherwise.
-    """
-    if not path.exists() or cfg.overwrite:
-        return False
-    if read_facts(path).get("recipe") != asked:
-        raise FileExistsError(f"{path} was made otherwise; choose another out= or overwrite=true")
-    return True
 
 
 def draw_sheet(files: dict[Request, Path], out: Path, most: int = 24) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -72,7 +73,8 @@ def scored_by(
     bench: Bench, method: Any, variant: str, data: str, folder: Path, settings: Mapping[str, Any]
 ) -> Scored:
     """A method's scores on a bench, kept in `folder`: what stands there of the same settings and
-    the same embedded weights is not made again."""
+    the same embedded weights is not made again, picture by picture."""
+    from anydoor_lab.evaluation.kept import GENERATED, KeptResults
     from anydoor_lab.models.embedded import locate
     from anydoor_lab.report.experiment import Scored
     from anydoor_lab.runs.folder import FACTS, SCORES, read_facts, read_scores
@@ -82,9 +84,12 @@ def scored_by(
     weights = (Path(locate(EMBEDDED)) / "card.json").read_text("utf-8")
     known = config_hash({**settings, "variant": variant, "weights": weights})
     if not (folder / SCORES).is_file() or read_facts(folder).get("config_hash") != known:
-        row, results = bench.score(method, variant)
-        (folder / SCORES).unlink(missing_ok=True)
-        write_sealed(folder / FACTS, {"config_hash": known})
+        kept = KeptResults(folder / GENERATED, {"config": known})
+        if read_facts(folder).get("config_hash") != known:
+            (folder / SCORES).unlink(missing_ok=True)
+            shutil.rmtree(kept.folder, ignore_errors=True)
+            write_sealed(folder / FACTS, {"config_hash": known})
+        row, results = bench.score(method, variant, kept)
         bench.report([row, *bench.anchors()], results, folder)
     return Scored(folder, variant, data, bench.settings.seed, known, read_scores(folder))
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from anydoor_lab.models.embedded import PREFIX, embedded_folder
+from anydoor_lab.models.embedded import PREFIX, embedded_folder, locate
+from anydoor_lab.models.hub import parsed
 from anydoor_lab.structures.checks import check_choice, is_whole
 from anydoor_lab.structures.errors import InputError
 
@@ -81,7 +82,7 @@ NUMBERS = {
 }
 """Finite numbers: the least and the largest."""
 DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
-FOLDERS = ("data.root", "data.scenes")
+FOLDERS = ("data.root", "data.scenes", "data.references")
 WITHOUT_WEIGHTS = ("base", "scratch")
 
 
@@ -140,6 +141,18 @@ def _check_folder(key: str, value: Any) -> None:
         raise InputError(f"{key} is {value}, which {seen}; give the folder that holds the pictures")
 
 
+def absence(folder: Path) -> str:
+    """What to do where a pipeline's folder is none: the end of a sentence about it."""
+    seen = "is a file" if folder.exists() else "does not exist"
+    way = (
+        "give the folder of a run or of a pipeline (a checkpoint file becomes one by python -m "
+        "anydoor_lab.convert)"
+    )
+    if not folder.exists() and parsed(str(folder)):
+        way += f"; a name on the hub is fetched by: python -m anydoor_lab.convert source={folder}"
+    return f"{seen}; {way}"
+
+
 def check_weights_are_there(key: str, cfg: DictConfig) -> None:
     """Refuse a `run` or `init` that is neither a run's folder nor a pipeline's.
 
@@ -152,13 +165,9 @@ def check_weights_are_there(key: str, cfg: DictConfig) -> None:
     if str(source).startswith(PREFIX):
         embedded_folder(str(source).removeprefix(PREFIX))
         return
-    folder = Path(str(source))
+    folder = Path(locate(source))
     if not folder.is_dir():
-        seen = "is a file" if folder.exists() else "does not exist"
-        raise InputError(
-            f"{key} is {folder}, which {seen}; give the folder of a run or of a pipeline (a "
-            "checkpoint file becomes one by python -m anydoor_lab.convert)"
-        )
+        raise InputError(f"{key} is {folder}, which {absence(folder)}")
     if not any((folder / name).is_file() for name in ("config.yaml", "model_index.json")):
         raise InputError(
             f"{key} is {folder}, which is no run's folder (it has no config.yaml) and no "

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from anydoor_lab.evaluation.kept import KeptResults, seeds_of
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.structures.errors import InputError
@@ -20,17 +21,27 @@ Generate = Callable[
 
 
 def generate_results(
-    method: Generate, pairs: Sequence[Pair], settings: EvalSettings, num_seeds: int = 1
+    method: Generate,
+    pairs: Sequence[Pair],
+    settings: EvalSettings,
+    num_seeds: int = 1,
+    kept: KeptResults | None = None,
 ) -> Iterator[tuple[range, list[Result]]]:
     """Yield this process's batches: the pairs' numbers, and for each `num_seeds` results.
 
-    The batches are the same however many processes share them.
+    The batches are the same however many processes share them. One of which a result is missing in
+    `kept` is made whole, so that every result comes from the same batch as ever.
     """
     rank, world = rank_and_size()
     size = max(1, settings.batch_size // num_seeds)
     for first in range(rank * size, len(pairs), world * size):
         numbers = range(first, min(first + size, len(pairs)))
-        yield numbers, results_of(method, pairs, numbers, settings, num_seeds)
+        results = kept.read(pairs, numbers, num_seeds) if kept else None
+        if results is None:
+            results = results_of(method, pairs, numbers, settings, num_seeds)
+            if kept:
+                kept.write(results, numbers, settings, num_seeds)
+        yield numbers, results
 
 
 def results_of(
@@ -41,7 +52,7 @@ def results_of(
     num_seeds: int = 1,
 ) -> list[Result]:
     """The results of the pairs of these numbers, in one batch; every seed follows from a number."""
-    seeds = [[settings.seed + i + 10_000 * k for k in range(num_seeds)] for i in numbers]
+    seeds = [seeds_of(i, settings, num_seeds) for i in numbers]
     rngs = [rng_for(settings.seed, i, "method") for i in numbers]
     results = method([pairs[i] for i in numbers], seeds, rngs)
     expected, kind = len(numbers) * num_seeds, type(method).__name__

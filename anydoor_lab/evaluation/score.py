@@ -12,6 +12,7 @@ import numpy as np
 from anydoor_lab.conditioning.copy_paste import emptied, paste_copy
 from anydoor_lab.evaluation.generate import Generate, generate_results
 from anydoor_lab.evaluation.judges import Judges, asks_for, scores_by
+from anydoor_lab.evaluation.kept import KeptResults
 from anydoor_lab.evaluation.pairs import gallery_of, object_name, references_of, region_of
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.metrics.background import background_mask
@@ -36,6 +37,7 @@ def evaluate(
     settings: EvalSettings,
     progress: Callable[[int], Any] | None = None,
     scale: str = "",
+    kept: KeptResults | None = None,
 ) -> tuple[dict[str, Any], list[Result]]:
     """Scores of a method as one row, and the first `num_shown` results.
 
@@ -48,16 +50,22 @@ def evaluate(
         settings: how to score.
         progress: called with the number of pairs done since the last call.
         scale: of the networks, for the scores.
+        kept: where results lie that are not made again, and the others are written.
+
+    Raises:
+        FileExistsError: a result that is kept was made otherwise.
     """
+    diverse = pairs[: settings.num_diverse] if settings.num_seeds > 1 else []
+    if kept:
+        kept.check(pairs, settings, len(diverse))
     tally = Tally(judges, pairs)
     shown: dict[int, Result] = {}
-    for numbers, results in generate_results(method, pairs, settings):
+    for numbers, results in generate_results(method, pairs, settings, kept=kept):
         tally.add(numbers, results)
         shown |= {i: r for i, r in zip(numbers, results, strict=True) if i < settings.num_shown}
         if progress:
             progress(len(numbers))
-    diverse = pairs[: settings.num_diverse] if settings.num_seeds > 1 else []
-    for numbers, results in generate_results(method, diverse, settings, settings.num_seeds):
+    for numbers, results in generate_results(method, diverse, settings, settings.num_seeds, kept):
         tally.add_seeds(numbers, results)
     everything = gather(dict(tally.singles))
     results_by_number = gather({"shown": shown})["shown"]
@@ -132,7 +140,7 @@ class Tally:
         truth = self.judges.truth
         if truth:
             fields["attributes"] = lambda: [truth(pair) for pair in pairs]
-        if all(result.shown for result in results):
+        if all(result.placement for result in results):
             fields["backgrounds"] = lambda: [background_of(result) for result in results]
         return fields
 
@@ -150,14 +158,14 @@ class Tally:
 
 def crop_of(result: Result) -> Box:
     """What the method wrote into; of one that shows no crop, the box of the region."""
-    return result.shown.placement.writable if result.shown else Box.around(result.pair.scene_mask)
+    return result.placement.writable if result.placement else Box.around(result.pair.scene_mask)
 
 
 def background_of(result: Result) -> np.ndarray:
     """(H, W) bool: inside the regenerated crop and outside the region, before blending."""
-    if result.shown is None:
+    place = result.placement
+    if place is None:
         raise InputError("this result has no crop, so no regenerated background")
-    place = result.shown.placement
     region = place.region.mask(place.scene_height, place.scene_width)
     return background_mask(place.writable, region)
 

@@ -57,7 +57,8 @@ class Diversity(MeanScore):
         _check_several(results)
         embeddings = embed(self.judge, self.preprocess, results)
         first, second = torch.triu_indices(len(results), len(results), offset=1)
-        return 100 * (1 - cosines(embeddings, embeddings)[first, second]).mean()
+        # rounding gives equal results a cosine above 1
+        return 100 * (1 - cosines(embeddings, embeddings)[first, second]).mean().clamp(min=0)
 
 
 class PixelDiversity(MeanScore):

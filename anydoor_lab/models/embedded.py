@@ -24,7 +24,19 @@ def embedded_folder(part: str) -> Path:
     return folder
 
 
+def converted_folder(name: str) -> Path:
+    """Where `convert` keeps what it makes of a hub name: in the user's cache folder."""
+    from anydoor_lab.data.cache import cache_folder
+
+    return cache_folder() / "converted" / name.replace("/", "--")
+
+
 def locate(source: str | Path) -> str:
-    """`embedded:<part>` as its folder; a local folder or a hub name as it stands."""
+    """`embedded:<part>` as its folder, a hub name as the folder that `convert` made of it; else,
+    and where there is such a local folder, as it stands."""
     text = str(source)
-    return str(embedded_folder(text.removeprefix(PREFIX))) if text.startswith(PREFIX) else text
+    if text.startswith(PREFIX):
+        return str(embedded_folder(text.removeprefix(PREFIX)))
+    if "/" in text and not Path(text).exists() and (folder := converted_folder(text)).is_dir():
+        return str(folder)
+    return text

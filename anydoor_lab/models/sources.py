@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 
-from anydoor_lab.models.embedded import PREFIX, locate
+from anydoor_lab.models import hub
+from anydoor_lab.models.embedded import locate
 from anydoor_lab.structures.errors import AnyDoorError, InputError
 from anydoor_lab.structures.files import read_sealed
 
@@ -23,8 +20,8 @@ WEIGHTS = (
     "diffusion_pytorch_model.bin",
 )
 """Files that can hold a network's weights; the index of several files counts for all of them."""
-PICKLED = WEIGHTS[-2:]
-"""Those of old repositories."""
+SAFE, PICKLED = WEIGHTS[:-2], WEIGHTS[-2:]
+"""The last are those of old repositories."""
 INDEX = "model_index.json"
 """What names the parts of a pipeline."""
 READ_WITH_PARTS = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -37,7 +34,6 @@ POINTER = b"version https://git-lfs.github.com/spec/"
 """How a file begins that git-lfs has not fetched yet."""
 Fetch = Callable[[str, bool], Path]
 """The folder of a hub repository, from the cache or, where that is allowed, over the network."""
-HUB_NAME = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
 class MissingError(InputError):
@@ -125,8 +121,8 @@ def _first_of(
     sources = [str(source)] if isinstance(source, str | Path) else [str(one) for one in source]
     faults = []
     for one in sources:
-        fault = _not_a_folder(one)
         folder = Path(locate(one)).expanduser()
+        fault = "" if folder.is_dir() else _not_a_hub_name(one)
         if not fault and not folder.is_dir():
             folder, fault = _from_hub(one, fetch, download)
         fault = fault or lacks(folder)
@@ -221,27 +217,40 @@ def damage(path: Path) -> str:
         return f"is damaged ({error})"
 
 
-def _not_a_folder(source: str) -> str:
-    """Why a source can be neither a folder nor a hub name; empty where it can."""
-    known = source.startswith(PREFIX) or Path(source).expanduser().is_dir()
-    return "" if known or HUB_NAME.fullmatch(source) else "no such folder"
+def _not_a_hub_name(source: str) -> str:
+    name = hub.parsed(source)
+    return "" if name and name.kind == "model" and not name.file else "no such folder"
+
+
+def wanted(files: Sequence[str], parts: Sequence[str], besides: Sequence[str] = ()) -> list[str]:
+    """The files, or patterns of them, that networks in these subfolders are read from.
+
+    Old repositories have pickled weights only; they are taken where nothing else is there.
+
+    Args:
+        files: what the repository has.
+        parts: the subfolders; "" is the repository itself.
+        besides: more patterns, below each.
+    """
+    old = [part for part in parts if not set(_below([part], SAFE)) & set(files)]
+    return [*_below(parts, (*SAFE, *SHARDS, *CONFIGS, *besides)), *_below(old, PICKLED)]
+
+
+def _below(parts: Sequence[str], names: Sequence[str]) -> list[str]:
+    return [f"{part}/{name}".removeprefix("/") for part in parts for name in names]
 
 
 def _fetched(name: str, parts: Sequence[str], download: bool, besides: Sequence[str] = ()) -> Path:
-    """The cached or downloaded folder of a hub repository's parts.
-
-    Old repositories have pickled weights only; they are fetched where nothing else is there.
-    """
+    """The cached or downloaded folder of a hub repository's parts."""
     from huggingface_hub import snapshot_download
 
-    def wanted(names: Sequence[str]) -> list[str]:
-        return [f"{part}/{one}".removeprefix("/") for part in parts for one in names]
-
-    safe = [one for one in WEIGHTS if one not in PICKLED]
-    for names in ((*safe, *SHARDS, *CONFIGS, *besides), PICKLED):
-        fetched = Path(
-            snapshot_download(name, allow_patterns=wanted(names), local_files_only=not download)
-        )
+    if download:
+        there = hub.repository(hub.HubName(name))
+        paths = [file.path for file in there.files]
+        return there.fetch_folder(there.matching(wanted(paths, parts, besides)))
+    for names in ((*SAFE, *SHARDS, *CONFIGS, *besides), PICKLED):
+        asked = _below(parts, names)
+        fetched = Path(snapshot_download(name, allow_patterns=asked, local_files_only=True))
         if not (lacking_of_pipeline(fetched) if besides else lacking(fetched, parts)):
             break
     return fetched
@@ -249,40 +258,9 @@ def _fetched(name: str, parts: Sequence[str], download: bool, besides: Sequence[
 
 def _from_hub(name: str, fetch: Fetch, download: bool) -> tuple[Path, str]:
     """What `fetch` finds of a hub repository, or why there is none."""
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    online = download and _hub_answers(int(time.monotonic()) // 60)
+    online = download and hub.answers()
     try:
         return fetch(name, online), ""
-    except GatedRepoError:
-        fault = "gated: accept its licence on its page and log in with `hf auth login`"
-    except RepositoryNotFoundError:
-        fault = "no such hub repository"
-    except LocalEntryNotFoundError:
+    except hub.errors() as error:
         unreached = ", and the hub cannot be reached" if download and not online else ""
-        fault = f"not in the hub's cache{unreached}"
-    except (HfHubHTTPError, OSError) as error:
-        fault = f"the hub answered: {str(error).splitlines()[0]}"
-    return Path(name), fault
-
-
-@lru_cache(maxsize=1)
-def _hub_answers(minute: int) -> bool:
-    """Whether the hub answers at all, asked once in a minute: its client tries half a minute for
-    every file."""
-    del minute
-    from huggingface_hub.constants import ENDPOINT
-    from huggingface_hub.utils import get_session
-
-    session = get_session()
-    library = import_module(type(session).__module__.partition(".")[0])  # httpx, or its successor
-    try:
-        session.head(ENDPOINT, timeout=5)
-    except (library.HTTPError, OSError):
-        return False
-    return True
+        return Path(name), hub.fault(error) + unreached

@@ -10,6 +10,7 @@ import torch
 from diffusers.utils import BaseOutput
 
 from anydoor_lab.conditioning.conditioner import Conditioning
+from anydoor_lab.conditioning.placement import Placement
 from anydoor_lab.structures.originals import Original
 from anydoor_lab.structures.pair import Pair
 
@@ -23,12 +24,18 @@ class Result:
         scene: (H, W, 3) uint8, the scene with the object in it.
         shown: what the networks were shown; None for methods that show nothing to a network.
         crop: (R, R, 3) uint8, the generated crop before it is pasted back; None likewise.
+        placement: how it was pasted back; None takes the one in `shown`.
     """
 
     pair: Pair
     scene: np.ndarray
     shown: Conditioning | None = None
     crop: np.ndarray | None = None
+    placement: Placement | None = None
+
+    def __post_init__(self) -> None:
+        if self.placement is None and self.shown is not None:
+            object.__setattr__(self, "placement", self.shown.placement)
 
 
 OUTPUT_TYPES = ("pil", "np", "pt")

@@ -11,7 +11,7 @@ from anydoor_lab.models.sources import lacking
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import PARTS, may_be_named
 
-INDEX = "model_index.json"
+INDEX, OWN = "model_index.json", "AnyDoorPipeline"
 COMPONENTS = ("unet", "vae", "detail_extractor", "id_extractor", "scheduler")
 LIBRARIES = ("diffusers", "transformers")
 
@@ -32,7 +32,7 @@ def check_saved(folder: Path, given: Collection[str] = ()) -> None:
     """
     index = _index(folder / INDEX)
     kind = index.get("_class_name")
-    if kind != "AnyDoorPipeline":
+    if kind != OWN:
         raise InputError(
             f"{folder / INDEX} is of another pipeline, {kind}; expected AnyDoorPipeline: give a "
             "folder that train, export or convert made"
@@ -46,6 +46,11 @@ def check_saved(folder: Path, given: Collection[str] = ()) -> None:
         if fault or name not in named:
             fault = fault or f"{INDEX} names no {name}"
             raise InputError(f"{folder} is no whole pipeline: {fault}; copy or download it again")
+
+
+def is_own(path: Path) -> bool:
+    """Whether a `model_index.json` is there, and is of a pipeline of this package."""
+    return path.is_file() and _index(path).get("_class_name") == OWN
 
 
 def _index(path: Path) -> dict[str, Any]:

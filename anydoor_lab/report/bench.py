@@ -15,11 +15,12 @@ from anydoor_lab.data.source import reasons
 from anydoor_lab.evaluation.anchors import anchor_scenes
 from anydoor_lab.evaluation.generate import Generate
 from anydoor_lab.evaluation.judges import Judges
+from anydoor_lab.evaluation.kept import KeptResults
 from anydoor_lab.evaluation.score import bounds_of, evaluate, score_scenes
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.report.pictures import PICTURES, save_pictures
-from anydoor_lab.report.rows import rows_of_scores, write_rows
+from anydoor_lab.report.rows import rows_of_scores, write_rows, write_singles
 from anydoor_lab.report.scores import caption_of, pairs_called, save_results, score_table
 from anydoor_lab.runs.folder import GRID, SCORES
 from anydoor_lab.runs.provenance import commit
@@ -54,10 +55,15 @@ class Bench:
     data: str = ""
     config: str = ""
 
-    def score(self, method: Generate, name: str) -> tuple[dict[str, Any], list[Result]]:
+    def score(
+        self, method: Generate, name: str, kept: KeptResults | None = None
+    ) -> tuple[dict[str, Any], list[Result]]:
         """One row of scores, and results to look at; shows its progress.
 
-        All processes must ask; each scores its share.
+        All processes must ask; each scores its share. What is in `kept` is not made again.
+
+        Raises:
+            FileExistsError: what is there was made otherwise.
         """
         preset = getattr(method, "preset", "exact")
         if preset != "exact":
@@ -70,7 +76,7 @@ class Bench:
                 bar.update(min(done * size, share - bar.n))
 
             row, results = evaluate(
-                method, self.pairs, self.judges, self.settings, progress, self.scale
+                method, self.pairs, self.judges, self.settings, progress, self.scale, kept
             )
         return {"run": name, "preset": preset, **row}, results
 
@@ -122,6 +128,7 @@ class Bench:
         title = f"Results on {pairs_called(scores)}"
         picture = save_results(results, caption_of(scores, title), folder / GRID)
         rows_at = write_rows(rows_of_scores(scores, seed=seed), folder)["csv"]
+        write_singles(scores, folder)
         save_pictures(results, folder / PICTURES)
         write_sealed(folder / SCORES, scores)
         print(f"\n{table.terminal()}")

@@ -93,7 +93,8 @@ def picture_grid(
     first = next(folder for folder in known.values() if any(folder.glob("*_result.png")))
     rows = []
     for number in numbers[:most]:
-        row = [read_image(first / f"{number:02d}_{part}.png") for part in ("reference", "scene")]
+        shown = (first / f"{number:02d}_{part}.png" for part in ("reference", "scene"))
+        row = [_fitted(path, side_px) for path in shown]
         for name, place in runs.items():
             row.append(_result(known.get(name), number, str(place), side_px))
         rows.append([*row, _fitted(first / f"{number:02d}_truth.png", side_px)])

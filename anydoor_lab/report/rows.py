@@ -35,6 +35,9 @@ TYPES = {
 }
 """The columns, in this order, and what they hold."""
 COLUMNS = tuple(TYPES)
+SINGLES = {"variant": "string", "metric": "string", "pair": "int64", "origin": "string",
+           "value": "float64"}  # fmt: skip
+"""The columns of single scores."""
 
 
 def long_rows(
@@ -108,6 +111,34 @@ def rows_of_scores(scores: Mapping[str, Any], **known: Any) -> list[dict[str, An
         own = {**known, "seed": None} if row.get("anchor") else known
         rows += long_rows(str(row["run"]), scores_of(scores, row), **{**own, **said})
     return rows
+
+
+def single_rows(scores: Mapping[str, Any]) -> pd.DataFrame:
+    """The single scores of a `scores.json`, a row for each variant, metric and pair that has one:
+    `variant`, `metric`, `pair` (its number), `origin`, `value` (three digits)."""
+    origins = [str(pair.get("origin", "")) for pair in scores.get("pairs", ())]
+    found = []
+    for row in scores["rows"]:
+        for metric in [key.removesuffix("_low") for key in row if key.endswith("_low")]:
+            known = row.get(f"{metric}_known_each") or dict(
+                enumerate(row.get(f"{metric}_each", ()))
+            )
+            for number, value in sorted((int(i), value) for i, value in known.items()):
+                origin = origins[number] if number < len(origins) else ""
+                found.append((str(row["run"]), metric, number, origin, value))
+    frame = pd.DataFrame(found, columns=list(SINGLES))
+    return frame.astype(SINGLES)
+
+
+def write_singles(scores: Mapping[str, Any], folder: Path) -> Path:
+    """Write `single_rows` as `scores.parquet`; the path.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    packed = io.BytesIO()
+    single_rows(scores).to_parquet(packed, index=False)
+    return write_whole(folder / "scores.parquet", packed.getvalue())
 
 
 def rows_of_run(folder: Path) -> list[dict[str, Any]]:

@@ -32,8 +32,9 @@ BEFORE, SKIPPED, FAILURE = "before.json", "skipped.jsonl", "failure.json"
 ABSENCE = "not_run.json"
 WRITTEN = (CONFIG, FACTS, SCORES, GRID, BEFORE, SKIPPED, FAILURE, ABSENCE,
            "metrics.jsonl", "wandb_id.txt",
-           "loss.png", "scores.md", "scores.csv", "scores.tex", "rows.csv", "rows.parquet",
-           "checkpoints", "samples", "results", "wandb", LOCK)  # fmt: skip
+           "loss.png", "scores.md", "scores.csv", "scores.tex", "scores.parquet",
+           "rows.csv", "rows.parquet",
+           "checkpoints", "samples", "results", "generated", "wandb", LOCK)  # fmt: skip
 """What runs write; everything else in a run's folder is the user's."""
 
 SCORES_KEYS = ("scale", "protocol", "seed", "commit", "n", "model_row", "rows")

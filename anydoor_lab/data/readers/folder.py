@@ -92,7 +92,8 @@ class Folder:
         if not usable:
             raise InputError(
                 f"{self.root} holds no usable picture: {Counts(0, rejected)}; give pictures with "
-                "alpha, or with a mask file of the same name (cup.jpg and cup_mask.png)"
+                "alpha, or with a mask file of the same name (cup.jpg and cup_mask.png); a folder "
+                "of photos for each object, without masks, is data=dreambooth"
             )
         if scenes is not None:
             opaque = _backdrops(Path(scenes))
