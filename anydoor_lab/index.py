@@ -16,19 +16,19 @@ from anydoor_lab.structures.errors import InputError
 if TYPE_CHECKING:
     from anydoor_lab.data.index.layouts import Release
 
-DOES = ("build", "check", "look", "shard")
+DOES = ("build", "check", "look", "shard", "cache")
 
 
 @door("index")
 def main(cfg: DictConfig) -> None:
-    """Index a set, say what of it is there, show its pairs, or pack it."""
+    """Index a set, say what of it is there, show its pairs, pack it, or fill its cache."""
     check_choice("do", cfg.do, DOES)
     if cfg.get("data") is None:
         raise InputError("data is not given; add data=<set> (python -m anydoor_lab.index --help)")
     if cfg.do == "look":
         look(cfg)
         return
-    does = {"build": build, "check": check, "shard": shard}[cfg.do]
+    does = {"build": build, "check": check, "shard": shard, "cache": cache}[cfg.do]
     for one in each_set(cfg):
         does(one)
 
@@ -47,7 +47,7 @@ def each_set(cfg: DictConfig) -> Iterator[DictConfig]:
             continue
         one = cfg.copy()
         OmegaConf.set_struct(one, False)
-        one.data = node
+        one.data = {**node, "cache": data.get("cache")}
         if cfg.shards.out:
             one.shards.out = str(Path(cfg.shards.out) / name)
         yield one
@@ -75,6 +75,7 @@ def build(cfg: DictConfig) -> None:
     """Index the parts that are new or changed, join them, and say what was found."""
     from tqdm import tqdm
 
+    from anydoor_lab.data.index.build import index_part
     from anydoor_lab.data.index.check import summary
     from anydoor_lab.data.index.layouts import specs_of
     from anydoor_lab.data.index.merge import drop_others, write_index
@@ -85,7 +86,7 @@ def build(cfg: DictConfig) -> None:
     run = runner_of(cfg.index.runner)
     found = specs_of(name, root, release, folder)
     specs = list(tqdm(found, desc=f"listing {name}", unit="part", leave=False))
-    ready = run(specs, workers=cfg.index.workers, cluster=plain(cfg.index)["cluster"])
+    ready = run(index_part, specs, workers=cfg.index.workers, cluster=plain(cfg.index)["cluster"])
     paths = list(tqdm(ready, total=len(specs), desc=f"indexing {name}", unit="part"))
     drop_others(folder, paths)
     write_index(folder, paths)
@@ -123,6 +124,34 @@ def shard(cfg: DictConfig) -> None:
     num = sum(path.suffix == ".tar" for path in made)
     print(f"shards   {num} of at most about {cfg.shards.mb:g} MB in {folder}")
     print(f"train with data={name} data.root=null data.shards={folder}")
+
+
+def cache(cfg: DictConfig) -> None:
+    """Compute what the frozen networks of a training make of the set's pictures, and keep it."""
+    from collections import Counter
+
+    from hydra.core.hydra_config import HydraConfig
+    from tqdm import tqdm
+
+    from anydoor_lab.config.filling import COMPUTED, THERE, fill, pieces_of
+    from anydoor_lab.data.cache import cache_folder
+    from anydoor_lab.data.index.runners import processors, runner_of
+    from anydoor_lab.data.source import reasons
+
+    if not any(text.startswith("model=") for text in HydraConfig.get().overrides.task):
+        raise InputError("do=cache needs the networks that will be trained: add model=tiny or sd21")
+    pieces, done = pieces_of(cfg), Counter[str]()
+    workers = cfg.index.workers
+    if workers is None and cfg.index.runner == "local":
+        workers = max(1, processors() // pieces[0].threads)
+    run = runner_of(cfg.index.runner)
+    ready = run(fill, pieces, workers=workers, cluster=plain(cfg.index)["cluster"])
+    for some in tqdm(ready, total=len(pieces), desc=f"filling {cfg.data.name}", unit="part"):
+        done += some
+    made, there = done.pop(COMPUTED, 0), done.pop(THERE, 0)
+    print(f"cache    {made:,} computed, {there:,} there already, in {cache_folder() / 'frozen'}")
+    if done:
+        print(f"passed over {done.total()}: {reasons(done)}")
 
 
 def look(cfg: DictConfig) -> None:

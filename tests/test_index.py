@@ -160,7 +160,7 @@ def test_a_damaged_part_or_index_is_made_again(mose: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("workers", [0, 2])
 def test_processes_make_the_same_bytes(workers: int, mose: Path, tmp_path: Path) -> None:
     indexed("mose", mose, tmp_path / "alone")
-    paths = list(runners.local(specs("mose", mose, tmp_path / "pool"), workers=workers))
+    paths = list(runners.local(index_part, specs("mose", mose, tmp_path / "pool"), workers=workers))
     write_index(tmp_path / "pool", paths)
     assert bytes_of(tmp_path / "pool") == bytes_of(tmp_path / "alone")
 
@@ -292,19 +292,23 @@ def test_jobs_of_a_cluster_make_the_same_bytes(mose: Path, tmp_path: Path) -> No
     indexed("mose", mose, tmp_path / "alone")
     asked = {"cluster": "local", "timeout_min": 5}
     own = specs("mose", mose, tmp_path / "jobs")
-    paths = list(runners.submitit(own, workers=2, cluster=asked))
+    paths = list(runners.submitit(index_part, own, workers=2, cluster=asked))
     write_index(tmp_path / "jobs", paths)
     shutil.rmtree(tmp_path / "jobs/jobs")
     assert bytes_of(tmp_path / "jobs") == bytes_of(tmp_path / "alone")
     with pytest.raises(InputError, match="index.cluster is not what submitit takes"):
-        list(runners.submitit(own, workers=2, cluster={"cluster": "local", "minutes": 5}))
+        list(
+            runners.submitit(index_part, own, workers=2, cluster={"cluster": "local", "minutes": 5})
+        )
 
 
 def test_ray_makes_the_same_bytes(mose: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the optional extra ray is not installed")
     indexed("mose", mose, tmp_path / "alone")
     own = specs("mose", mose, tmp_path / "ray")
-    write_index(tmp_path / "ray", list(runners.ray(own, workers=2, cluster={"num_cpus": 2})))
+    write_index(
+        tmp_path / "ray", list(runners.ray(index_part, own, workers=2, cluster={"num_cpus": 2}))
+    )
     assert bytes_of(tmp_path / "ray") == bytes_of(tmp_path / "alone")
 
 
@@ -315,7 +319,7 @@ def test_a_runner_that_is_not_installed_names_its_extra(
     for name, extra in (("submitit", "sweep"), ("ray", "ray")):
         monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(InputError, match=rf"pip install 'anydoor-lab\[{extra}\]'"):
-            list(runners.runner_of(name)(own, workers=2, cluster=None))
+            list(runners.runner_of(name)(index_part, own, workers=2, cluster=None))
 
 
 def test_a_change_of_the_layout_or_the_splits_is_another_index(

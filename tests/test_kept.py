@@ -25,7 +25,7 @@ def test_losses_and_gradients_are_the_same_bits_with_and_without(
     for kept in (False, True, True):
         objective = small_objective(pipeline.model, cond_drop_prob=0.3)
         if kept:
-            objective.model.kept = kept_outputs(objective.model, tmp_path)
+            objective.model.kept = kept_outputs(objective.model, tmp_path, "fp32")
         losses = []
         for first in (0, 4):
             loss = objective(batch_of(range(first, first + 4)))["loss"]
@@ -33,7 +33,7 @@ def test_losses_and_gradients_are_the_same_bits_with_and_without(
             losses.append(loss.item())
         gradients = [p.grad for p in objective.parameters() if p.grad is not None]
         found.append((losses, gradients))
-        files = list(tmp_path.rglob("*.npy"))
+        files = list(tmp_path.rglob("*.kept"))
         assert len(files) == 4 * kept  # two batches, two networks
     for losses, gradients in found[1:]:
         assert losses == found[0][0]
@@ -44,14 +44,14 @@ def test_nothing_is_computed_twice_and_a_damaged_file_is_made_again(
     pipeline: AnyDoorPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = copy.deepcopy(pipeline.model)
-    model.kept = kept_outputs(model, tmp_path)
+    model.kept = kept_outputs(model, tmp_path, "fp32")
     target = batch_of(range(3))["target"]
     expected = model.latents(target)
     asked: list[Any] = []
     encode = model.vae.encode
     monkeypatch.setattr(model.vae, "encode", lambda x: asked.append(x) or encode(x))
     assert torch.equal(model.latents(target), expected) and not asked
-    (path,) = tmp_path.rglob("*.npy")
+    (path,) = tmp_path.rglob("*.kept")
     content = bytearray(path.read_bytes())
     content[-40] ^= 1
     path.write_bytes(content)
@@ -61,12 +61,12 @@ def test_nothing_is_computed_twice_and_a_damaged_file_is_made_again(
 
 def test_other_weights_or_tokens_are_kept_apart(pipeline: AnyDoorPipeline, tmp_path: Path) -> None:
     model = copy.deepcopy(pipeline.model)
-    before = kept_outputs(model, tmp_path).networks
+    before = kept_outputs(model, tmp_path, "fp32").networks
     model.id_extractor.projector.weight.data += 1  # it is trained: its input is what is kept
-    assert kept_outputs(model, tmp_path).networks == before
+    assert kept_outputs(model, tmp_path, "fp32").networks == before
     model.id_extractor.register_to_config(tokens="global")
     model.vae.post_quant_conv.weight.data += 1
-    after = kept_outputs(model, tmp_path).networks
+    after = kept_outputs(model, tmp_path, "fp32").networks
     assert after["features"] != before["features"] and after["latents"] != before["latents"]
 
 

@@ -19,6 +19,7 @@ from anydoor_lab.data.index.merge import write_index
 from anydoor_lab.data.index.schema import table_of
 from anydoor_lab.data.limits import Limits
 from anydoor_lab.data.pairs import IndexedPairs
+from anydoor_lab.structures import reduced
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.structures.images import read_image
@@ -282,6 +283,25 @@ def test_a_picture_read_reduced_is_the_picture_shrunk(factor: int, large: Path) 
     found = read_reduced(large, factor)
     assert found.shape == expected.shape
     assert np.abs(found - expected).mean() < 2, "the colours stand in their order"
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_simplejpeg_gives_the_same_pixels(
+    factor: int, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("simplejpeg", reason="the optional extra jpeg is not installed")
+    found = read_reduced(large, factor)
+    monkeypatch.setattr(reduced, "_simplejpeg", lambda: None)
+    assert np.array_equal(found, read_reduced(large, factor))
+
+
+def test_simplejpeg_sees_a_hole_in_the_middle_of_a_file(large: Path) -> None:
+    pytest.importorskip("simplejpeg", reason="the optional extra jpeg is not installed")
+    content = large.read_bytes()
+    half = len(content) // 2
+    large.write_bytes(content[:half] + content[half + 2000 :])
+    with pytest.raises(InputError, match=r"large.jpg is truncated or damaged"):
+        read_reduced(large)
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA", "I;16", "turned", "mirrored"])

@@ -17,6 +17,7 @@ from anydoor_lab.data.index.layouts import Release, layout_of, specs_of
 from anydoor_lab.data.index.views import Spec
 from anydoor_lab.data.readers import KINDS
 from anydoor_lab.data.readers.segmentation import rle_of
+from anydoor_lab.data.readers.ytvis import size_of
 from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import conf_dir
@@ -90,6 +91,31 @@ def test_a_set_is_found_in_its_other_layouts(name: str, tree: Any, tmp_path: Pat
     found = rows(name, tmp_path)
     assert sum(not row["reason"] for row in found) > 0
     assert reasons(found) <= {"stuff, not a thing"}
+
+
+@pytest.mark.parametrize(
+    ("name", "moves"),
+    [
+        ("coco_panoptic", {"annotations/panoptic_val2017": "panoptic_val2017"}),
+        ("coco_val2017", {"val2017": "images/val2017"}),
+        ("lvis", {"train2017": "coco/train2017", "lvis_v1_train.json": "lvis/lvis_v1_train.json"}),
+        ("burst", {"frames": "images"}),
+        ("youtube_vis", {"train": "ytvis_2019/train"}),
+    ],
+)
+def test_a_set_is_found_as_other_projects_keep_it(
+    name: str, moves: dict[str, str], tmp_path: Path
+) -> None:
+    TREES[name](tmp_path)
+    for old, new in moves.items():
+        (tmp_path / new).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / old).rename(tmp_path / new)
+    assert sum(not row["reason"] for row in rows(name, tmp_path)) == USABLE[name]
+
+
+def test_sizes_written_with_a_point_are_sizes() -> None:
+    assert size_of({"height": 480.0, "width": 640}) == (480, 640)
+    assert size_of({"height": 480.5, "width": "640"}) == (0, 0)
 
 
 def test_both_spellings_of_vipseg_mark_the_same_things(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ NEW = {
     "flip_probability": 1.0,
     "light_probability": 1.0,
     "light_strength": 0.9,
+    "light_bank": 2,
 }
 
 
@@ -58,7 +59,7 @@ def conditioner_of(pipeline: AnyDoorPipeline, *overrides: str) -> Conditioner:
 
 def test_every_setting_of_the_conditioner_can_be_given_to_train(pipeline: AnyDoorPipeline) -> None:
     usual = conditioner_of(pipeline)
-    assert [getattr(usual, name) for name in NEW] == [1.1, 1.2, 0.3, 0.0, 0.0, 0.5, 0.2]
+    assert [getattr(usual, name) for name in NEW] == [1.1, 1.2, 0.3, 0.0, 0.0, 0.5, 0.2, 0]
     for name, value in NEW.items():
         changed = conditioner_of(pipeline, f"conditioning.{name}={value}")
         assert getattr(changed, name) == value
@@ -99,7 +100,7 @@ def test_what_is_also_shown_in_use_is_kept_with_the_pipeline() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("box_probability", 1.5), ("light_strength", -0.1), ("grow", 0.5), ("box_slack", -1.0),
-     ("flip_probability", float("nan"))],
+     ("flip_probability", float("nan")), ("light_bank", -1)],
 )  # fmt: skip
 def test_a_setting_out_of_range_is_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} is {value}; expected"):

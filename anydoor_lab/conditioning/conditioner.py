@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from anydoor_lab.conditioning.augment import flip, jitter_light
+from anydoor_lab.conditioning.augment import flip, jitter_light, light_of, lit, mirrored
 from anydoor_lab.conditioning.collage import Collage, high_frequency
 from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
 from anydoor_lab.conditioning.placement import Placement, crop_scene, place
 from anydoor_lab.conditioning.shape_mask import perturb_mask, roomy_box, shape_channel
 from anydoor_lab.structures.boxes import Box
-from anydoor_lab.structures.checks import check_image
+from anydoor_lab.structures.checks import check_image, is_whole
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import padded_square, resized, resized_mask
 from anydoor_lab.structures.pair import Pair
@@ -68,6 +68,7 @@ class Conditioner:
             its sides (see `roomy_box`; the paper's boxes fit).
         flip_probability: of mirroring the reference in training.
         light_probability, light_strength: of changing the reference's light in training.
+        light_bank: how many different changes of light there are; 0: any.
         as_bytes: leave pictures uint8 and the shape mask int8, a quarter of the memory, for
             `diffusion.loss.as_numbers` to scale on the device.
 
@@ -87,6 +88,7 @@ class Conditioner:
     flip_probability: float = 0.0
     light_probability: float = 0.5
     light_strength: float = 0.2
+    light_bank: int = 0
     as_bytes: bool = False
 
     def __post_init__(self) -> None:
@@ -97,6 +99,8 @@ class Conditioner:
             if not low <= getattr(self, name) <= high:
                 expected = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
                 raise InputError(f"{name} is {getattr(self, name)}; expected {expected}")
+        if not is_whole(self.light_bank) or self.light_bank < 0:
+            raise InputError(f"light_bank is {self.light_bank}; expected a whole number from 0")
 
     def with_collage(self, collage: Collage) -> Conditioner:
         """The same with another collage."""
@@ -119,7 +123,8 @@ class Conditioner:
     def condition_for_training(self, pair: Pair, rng: np.random.Generator) -> Conditioning:
         """What the model is shown in training: augmented object, perturbed shape mask."""
         reference, mask = self._object(pair)
-        reference = jitter_light(reference, rng, self.light_probability, self.light_strength)
+        light = (self.light_probability, self.light_strength, self.light_bank)
+        reference = jitter_light(reference, rng, *light)
         reference, mask = flip(reference, mask, rng, self.flip_probability)
         as_box = bool(rng.random() < self.box_probability)
         if as_box and self.box_slack:
@@ -128,6 +133,23 @@ class Conditioner:
         inside = pair.scene_mask[placement.crop.slices]
         outline = None if as_box else perturb_within_box(inside, rng)
         return self._assembled(pair, placement, reference, mask, outline, rng)
+
+    def id_images(self, pair: Pair) -> Iterator[np.ndarray]:
+        """Each `id_image` (3, S, S) that training may draw of a pair's object; of changes of light
+        and mirror images, only those of which there are few enough to count."""
+        reference, mask = self._object(pair)
+        strength, changes = self.light_strength, self.light_bank if self.light_probability else 0
+        bank = [lit(reference, *light_of(number), strength) for number in range(changes)]
+        plain = [reference] if self.light_probability < 1 else []
+        for image in (*plain, *bank):
+            if self.flip_probability < 1:
+                yield self._id_image(image, mask)
+            if self.flip_probability:
+                yield self._id_image(*mirrored(image, mask))
+
+    def target(self, pair: Pair) -> np.ndarray:
+        """The `target` (3, R, R) of a pair, the box about its region taken as it is."""
+        return self._channels_first(self._crop(pair, self.placement(pair)), 2 / 255, -1)
 
     def placement(self, pair: Pair) -> Placement:
         """Which part of the scene the model is shown and where the object goes in it."""
@@ -146,27 +168,38 @@ class Conditioner:
         outline: np.ndarray | None,
         rng: np.random.Generator,
     ) -> Conditioning:
-        padding = _padding_mask(placement)
-        crop = crop_scene(pair.scene, placement)
-        crop[padding] = 0  # resizing smears the scene's rim, and an object on it, into the padding
+        crop = self._crop(pair, placement)
         box = placement.to_crop(placement.region)
         inner = placement.to_crop(Box.around(pair.scene_mask))
         detail_map = self.collage(reference, mask, rng)
         check_image("the collage's map", detail_map)
         collage = stitch(crop, box, inner, detail_map)
-        shown = mask if self.remove_background else np.ones_like(mask)
-        id_image = make_id_image(reference, shown, self.id_size, self.id_margin)
         region = box.mask(*crop.shape[:2])
         if outline is not None and (drawn := _resized_outline(outline, placement)).any():
             region = drawn
-        channel = shape_channel(region, padding)
+        channel = shape_channel(region, _padding_mask(placement))
         return Conditioning(
-            id_image=self._channels_first(id_image, 1 / 255, 0),
+            id_image=self._id_image(reference, mask),
             collage=self._channels_first(collage, 2 / 255, -1),
             shape_mask=channel.astype(np.int8) if self.as_bytes else channel,
             target=self._channels_first(crop, 2 / 255, -1),
             placement=placement,
         )
+
+    def _crop(self, pair: Pair, placement: Placement) -> np.ndarray:
+        crop = crop_scene(pair.scene, placement)
+        # resizing smears the scene's rim, and an object on it, into the padding
+        inside = placement.to_crop(placement.crop)
+        crop[: inside.y1] = 0
+        crop[inside.y2 :] = 0
+        crop[:, : inside.x1] = 0
+        crop[:, inside.x2 :] = 0
+        return crop
+
+    def _id_image(self, reference: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        shown = mask if self.remove_background else np.ones_like(mask)
+        id_image = make_id_image(reference, shown, self.id_size, self.id_margin)
+        return self._channels_first(id_image, 1 / 255, 0)
 
     def _channels_first(self, image: np.ndarray, scale: float, shift: float) -> np.ndarray:
         split = np.stack(cv2.split(image))  # while a byte per pixel

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from anydoor_lab.config.caches import filled_pool, kept_frozen, kept_pairs
+from anydoor_lab.config.caches import filled_pool, kept_frozen, kept_pairs, kept_pictures
 from anydoor_lab.config.compose import leaf, plain, settings
 from anydoor_lab.config.devices import build_accelerator, present_device
 from anydoor_lab.config.judges import build_judges
@@ -24,9 +24,12 @@ from anydoor_lab.structures.names import named
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from anydoor_lab.conditioning.conditioner import Conditioner
+    from anydoor_lab.conditioning.official import OfficialConditioner
     from anydoor_lab.data.source import PairSource, Split
     from anydoor_lab.diffusion.loss import DiffusionLoss
     from anydoor_lab.evaluation.generate import Generate
+    from anydoor_lab.models.anydoor import AnyDoor
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
     from anydoor_lab.report.bench import Bench
     from anydoor_lab.runs.tracking import RunFacts, Tracker
@@ -66,15 +69,18 @@ def build_training(cfg: DictConfig) -> Training:
     from accelerate.utils import set_seed
 
     from anydoor_lab.config.pipelines import build_pipeline, frozen_fingerprint
+    from anydoor_lab.training.kept import SHOWN
 
     set_seed(cfg.seed)
     accelerator = build_accelerator(cfg.train.precision)
     settings = build_fit_settings(cfg)
     pipeline = build_pipeline(cfg)
-    # a GPU computes them sooner than a disk reads; files are kept of fp32
-    if cfg.share and accelerator.device.type == "cpu" and cfg.train.precision != "bf16":
-        pipeline.model.kept = kept_frozen(pipeline.model)
     samples = build_samples(cfg, pipeline)
+    device = accelerator.device
+    # a GPU computes whole batches of small pictures sooner than a disk reads them
+    if cfg.share and device.type == "cpu":
+        pipeline.model.kept = kept_frozen(cfg, pipeline.model, device, tuple(SHOWN))
+    samples.frozen = kept_pictures(cfg, pipeline.model, device, samples.source)
     model = pipeline.model.freeze(cfg.train.trained, cfg.train.lora_rank)
     frozen = frozen_fingerprint(model)
     objective = build_objective(cfg, pipeline).to(accelerator.device)
@@ -124,30 +130,36 @@ def build_samples(cfg: DictConfig, pipeline: AnyDoorPipeline) -> PairStream:
     Raises:
         ValueError: a setting of `conditioning` is out of range.
     """
-    from anydoor_lab.conditioning.conditioner import Conditioner
     from anydoor_lab.training.samples import PairStream
 
-    source = build_source(cfg, "train")
-    conditioner = pipeline.conditioner()
-    if isinstance(conditioner, Conditioner):
-        conditioner = replace(conditioner, as_bytes=True, **plain(cfg.conditioning))
+    source, conditioner = build_source(cfg, "train"), build_conditioner(cfg, pipeline)
     stream = PairStream(source, conditioner, cfg.seed, cfg.train.still_share)
     return replace(stream, kept=kept_pairs(cfg, stream)) if cfg.get("share") else stream
 
 
+def build_conditioner(
+    cfg: DictConfig, pipeline: AnyDoorPipeline
+) -> Conditioner | OfficialConditioner:
+    """How training shows pairs to the pipeline's networks.
+
+    Raises:
+        ValueError: a setting of `conditioning` is out of range.
+    """
+    from anydoor_lab.conditioning.conditioner import Conditioner
+
+    conditioner = pipeline.conditioner()
+    if isinstance(conditioner, Conditioner):
+        return replace(conditioner, as_bytes=True, **plain(cfg.conditioning))
+    return conditioner
+
+
 def build_objective(cfg: DictConfig, pipeline: AnyDoorPipeline) -> DiffusionLoss:
     """What is trained: the pipeline's networks, frozen already, under the diffusion loss."""
-    import torch
-
     from anydoor_lab.diffusion.loss import DiffusionLoss
     from anydoor_lab.diffusion.schedule import Schedule
-    from anydoor_lab.training.precision import recompute_activations, store_frozen
+    from anydoor_lab.training.precision import recompute_activations
 
-    model = pipeline.model
-    if cfg.train.precision == "bf16":
-        model.to(torch.bfloat16)
-    else:
-        store_frozen(model, cfg.train.frozen_precision)
+    model = in_precision(cfg, pipeline.model)
     if cfg.train.recompute:
         recompute_activations(model)
     return DiffusionLoss(
@@ -159,6 +171,19 @@ def build_objective(cfg: DictConfig, pipeline: AnyDoorPipeline) -> DiffusionLoss
         region_weight=cfg.train.region_weight,
         sample_posterior=cfg.train.sample_posterior,
     )
+
+
+def in_precision(cfg: DictConfig, model: AnyDoor) -> AnyDoor:
+    """The networks, frozen already, in the precision they compute in; returns them."""
+    import torch
+
+    from anydoor_lab.training.precision import store_frozen
+
+    if cfg.train.precision == "bf16":
+        model.to(torch.bfloat16)
+    else:
+        store_frozen(model, cfg.train.frozen_precision)
+    return model
 
 
 def build_fit_settings(cfg: DictConfig) -> FitSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
@@ -11,6 +12,8 @@ from anydoor_lab.config.compose import plain
 from anydoor_lab.structures.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
     from anydoor_lab.data.cache import KeptPairs
     from anydoor_lab.data.source import PairSource
     from anydoor_lab.models.anydoor import AnyDoor
@@ -60,7 +63,8 @@ def kept_pairs(cfg: DictConfig, stream: PairStream) -> KeptPairs:
 
     if not hasattr(stream.source, "VERSION"):
         raise InputError(
-            "share keeps drawn pairs (data=things or data=world without pool); use share=false here"
+            "share keeps drawn pairs (data=things or data=world without pool); use share=false "
+            "here, and data.cache=both with an indexed set"
         )
     looks = hashlib.sha256()
     for index in range(FINGERPRINTED):
@@ -72,10 +76,42 @@ def kept_pairs(cfg: DictConfig, stream: PairStream) -> KeptPairs:
     return KeptPairs(cache_folder() / "pairs" / config_hash(known))
 
 
-def kept_frozen(model: AnyDoor) -> KeptOutputs:
-    """Where latents and ID features of training batches are kept for all runs that show the same
-    networks the same."""
-    from anydoor_lab.data.cache import cache_folder
-    from anydoor_lab.training.kept import kept_outputs
+def kept_frozen(
+    cfg: DictConfig, model: AnyDoor, device: torch.device, names: Sequence[str]
+) -> KeptOutputs:
+    """Where it is kept what frozen networks make of pictures, for all runs that show the same
+    networks the same.
 
-    return kept_outputs(model, cache_folder() / "frozen")
+    Args:
+        cfg: its `train` says in which precision.
+        model: its weights as they were loaded.
+        device: what computes.
+        names: of `training.kept.SHOWN`, what is kept.
+    """
+    from anydoor_lab.data.cache import cache_folder
+    from anydoor_lab.training.kept import arithmetic_of, kept_outputs
+
+    precision = (cfg.train.precision, cfg.train.frozen_precision)
+    arithmetic = arithmetic_of(device, *precision)
+    return kept_outputs(model, cache_folder() / "frozen", arithmetic, names)
+
+
+def kept_pictures(
+    cfg: DictConfig, model: AnyDoor, device: torch.device, source: PairSource
+) -> KeptOutputs | None:
+    """The same for a source that shows its pictures again and again; None for another.
+
+    On a CPU its pictures go through the frozen networks one by one whether anything is kept or
+    not, so that nothing changes with `data.cache`. On a GPU, which is faster with many at once,
+    only those do of which something is kept.
+    """
+    from anydoor_lab.training.kept import KINDS, SHOWN, KeptOutputs
+
+    if not hasattr(source, "cache"):
+        return None
+    names = KINDS[source.cache] if source.cache else ()
+    if not names and device.type != "cpu":
+        return None
+    kept = kept_frozen(cfg, model, device, names)
+    alone = SHOWN if device.type == "cpu" else names
+    return KeptOutputs(kept.folder, {name: kept.networks.get(name, "") for name in alone})

@@ -28,7 +28,7 @@ from anydoor_lab.structures.names import conf_dir, conf_folders, named
 MAX_NAME = 120
 PLAIN = re.compile(r"(?!.*__)[a-zA-Z][\w.]*=[\w.-]+(,[\w.-]+)*(?<!_)", re.ASCII)
 """An override that its part of a folder's name tells from all others."""
-UNNAMED = ("train.resume", "overwrite", "share", "experiment")
+UNNAMED = ("train.resume", "overwrite", "share", "data.cache", "experiment")
 
 
 def compose_config(config_name: str, *choices: str) -> DictConfig:

@@ -82,10 +82,12 @@ def settings_of(path: Path) -> Iterator[Setting]:
 
 def groups_of(path: Path) -> Iterator[tuple[str, str]]:
     """(group, the file's own choice) of a command's defaults."""
+    model = "tiny"
     for line in path.read_text(encoding="utf-8").splitlines():
         if found := GROUP.match(line):
             value = found["value"].strip("'\"")
-            yield found["name"], "tiny" if value == "${model}" else value
+            model = value if found["name"] == "model" else model
+            yield found["name"], model if value == "${model}" else value
 
 
 def names(group: str) -> str:

@@ -12,7 +12,7 @@ from anydoor_lab.structures.errors import InputError
 
 if TYPE_CHECKING:
     from anydoor_lab.data.mixture import Mixture
-    from anydoor_lab.data.source import Split
+    from anydoor_lab.data.source import Cache, Split
 
 
 def mixture(
@@ -21,6 +21,7 @@ def mixture(
     *,
     root: str | None = None,
     allow_missing: bool = False,
+    cache: Cache | None = None,
     split: Split = "train",
     seed: int = 0,
 ) -> Mixture:
@@ -31,6 +32,7 @@ def mixture(
         weights: of each set; one that weighs nothing is not opened.
         root: of the folder that the sets lie in; their own roots say where.
         allow_missing: leave out sets that are not on this disk; they are named.
+        cache: as of `IndexedPairs`, for all sets.
         split, seed: as every source takes them.
 
     Raises:
@@ -51,7 +53,7 @@ def mixture(
     sources = {
         name: make_source(OmegaConf.create(dict(own)), split, seed) for name, own in there.items()
     }
-    return Mixture(sources, {name: weights[name] for name in there})
+    return Mixture(sources, {name: weights[name] for name in there}, cache)
 
 
 def _absent(node: Mapping[str, Any]) -> bool:

@@ -27,6 +27,7 @@ CHOICES: dict[str, Mapping[str, tuple[str, ...]]] = {
         "train.frozen_precision": PRECISIONS,
         "train.trained": ("paper", "official", "all", "lora"),
         "train.optimizer": ("adamw", "adamw8bit"),
+        "data.cache": ("latents", "tokens", "both"),
         "eval.crop": ("box", "box+mask"),
         "eval.shape": ("box", "mask"),
         "eval.preset": PRESETS,

@@ -18,7 +18,7 @@ import numpy as np
 from anydoor_lab.data.rows import RowFile
 from anydoor_lab.data.source import Counts, PairSource
 from anydoor_lab.structures.errors import InputError, RunError
-from anydoor_lab.structures.files import writing
+from anydoor_lab.structures.files import write_unflushed
 from anydoor_lab.structures.pair import Pair, Quality, Variation
 from anydoor_lab.structures.rng import rng_for
 
@@ -135,13 +135,9 @@ class KeptPairs:
         """
         facts = {name: getattr(pair, name) for name in ("variation", "quality", "origin")}
         said = np.array(json.dumps({**facts, "refused": list(refused)}))
-        buffer, path = io.BytesIO(), self._path(index)
+        buffer = io.BytesIO()
         np.savez(buffer, facts=said, **{name: getattr(pair, name) for name in _PICTURES})
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        with writing(path):  # not flushed: a torn file is found out when it is read
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(zlib.compress(buffer.getvalue(), 1))
-            part.replace(path)
+        write_unflushed(self._path(index), zlib.compress(buffer.getvalue(), 1))
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{index // 1000:06d}" / f"{index:09d}.pair"

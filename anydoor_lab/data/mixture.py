@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from anydoor_lab.data.source import Counts, PairSource, note_of, pair_of
+from anydoor_lab.data.source import Cache, Counts, PairSource, check_cache, note_of, pair_of
 from anydoor_lab.structures.checks import check_finite
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.pair import Pair
@@ -28,6 +28,7 @@ class Mixture:
     Args:
         sources: the sets by name.
         weights: of each set, in any unit; a set that weighs nothing is left out.
+        cache: as of `IndexedPairs`, for all sets; theirs are not asked.
 
     Attributes:
         names: the sets that are drawn from; a pair's origin begins with its set's name.
@@ -40,7 +41,14 @@ class Mixture:
             a set would get none of `BLOCK` samples.
     """
 
-    def __init__(self, sources: Mapping[str, PairSource], weights: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        sources: Mapping[str, PairSource],
+        weights: Mapping[str, float],
+        cache: Cache | None = None,
+    ) -> None:
+        check_cache(cache)
+        self.cache = cache
         if unlike := set(sources) ^ set(weights):
             raise InputError(f"sets and weights differ in {', '.join(sorted(unlike))}")
         for name, weight in weights.items():

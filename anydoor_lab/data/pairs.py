@@ -11,7 +11,7 @@ import numpy as np
 from anydoor_lab.data.index.shards import Shards
 from anydoor_lab.data.index.store import Index, index_folder
 from anydoor_lab.data.limits import Limits
-from anydoor_lab.data.source import Counts, Split, reasons
+from anydoor_lab.data.source import Cache, Counts, Split, check_cache, reasons
 from anydoor_lab.data.split import SMALLEST_SPLIT
 from anydoor_lab.structures.checks import UnusablePair, check_choice, of_settings
 from anydoor_lab.structures.errors import InputError
@@ -37,6 +37,8 @@ class IndexedPairs:
         shards: folder or URL of its shards (`python -m anydoor_lab.index do=shard`).
         variation, quality: of its pairs (Table 1).
         min_interval: smallest distance of the two frames, as a share of the video's; at least 1.
+        cache: what a training keeps of what its frozen networks make of the pictures: "latents",
+            "tokens" or "both"; None: nothing.
         needed_px: longer side of the object's crop that the model is shown; None decodes all
             pictures at full size.
         limits: what `Limits` takes.
@@ -61,6 +63,7 @@ class IndexedPairs:
         release: Mapping[str, Any] | None = None,
         index: str | Path | None = None,
         shards: str | Path | None = None,
+        cache: Cache | None = None,
         variation: Variation = "video",
         quality: Quality = "low",
         min_interval: float = 0.1,
@@ -73,11 +76,13 @@ class IndexedPairs:
         check_choice("variation", variation, get_args(Variation))
         check_choice("quality", quality, get_args(Quality))
         check_choice("split", split, get_args(Split))
+        check_cache(cache)
         for setting, value in (("min_interval", min_interval), ("held_out", held_out)):
             if not 0 <= value < 1:
                 raise InputError(f"{setting} is {value}; expected a share in [0, 1)")
         self.name, self.root, self.release = name, None if root is None else Path(root), release
         self.variation, self.quality, self.needed_px = variation, quality, needed_px
+        self.cache = cache
         splits = (release or {}).get("splits", ())
         self.shards = None if shards is None else Shards(shards)
         self.index = _opened(name, self.root, _folder(name, self.root, index, self.shards, splits))
@@ -134,6 +139,16 @@ class IndexedPairs:
         chosen = int(rng.choice(np.flatnonzero(self._references[own] & far)))
         partners = places[np.abs(frames[places] - frames[chosen]) >= least]
         return begin + chosen, begin + int(rng.choice(partners))
+
+    def views(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The rows of the index that this split's pairs may show, (N,) int, and of each whether it
+        may be the reference and whether the scene, (N,) bool."""
+        change = np.zeros(self.index.usable + 1, np.int8)
+        change[self._begin] += 1
+        change[self._end] -= 1
+        inside = np.cumsum(change[:-1], dtype=np.int8) > 0
+        rows = np.flatnonzero(inside & (self._references | self._scenes))
+        return rows, self._references[rows], self._scenes[rows]
 
     def pair_of_rows(self, first: int, second: int) -> Pair:
         """The pair of two rows of the index.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
+from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.errors import InputTypeError
 from anydoor_lab.structures.pair import Pair
 
 Split = Literal["train", "held_out"]
+Cache = Literal["latents", "tokens", "both"]
+"""What a training may keep of what frozen networks make of a source's pictures."""
 MAX_TRIES = 50
 """A set of which so many entries in a row are unusable is refused."""
 
@@ -36,7 +39,8 @@ def reasons(rejected: Counter[str]) -> str:
 class PairSource(Protocol):
     """Anything pairs are drawn from: the only thing training and scoring know about data.
 
-    Where its held-out pairs are not held out, it also has a `note`, a sentence that says so.
+    Where its held-out pairs are not held out, it also has a `note`, a sentence that says so. Where
+    it shows the same pictures again and again, it also has a `cache`: a `Cache`, or None.
     """
 
     counts: Counts
@@ -50,6 +54,12 @@ class PairSource(Protocol):
         Raises:
             UnusablePair: this entry cannot be used with these draws.
         """
+
+
+def check_cache(cache: str | None) -> None:
+    """Raise ValueError unless `cache` is one of `Cache` or None."""
+    if cache is not None:
+        check_choice("cache", cache, get_args(Cache))
 
 
 def note_of(source: PairSource) -> str:

@@ -60,18 +60,23 @@ class DiffusionLoss(nn.Module):
                 `target` and `collage` (B, 3, R, R) in [-1, 1], `shape_mask` (B, 1, R, R),
                 and what else the model's branches read; bytes are scaled as in `as_numbers`;
                 for a model of several ID extractors also `extractor` (B,), which one to use;
-                of a mixture also `set` (list of B).
+                of a mixture also `set` (list of B); `kept`, what is asked for what the frozen
+                networks make of the batch, by name.
 
         Returns:
             `loss` scalar, `per_sample` (B,), and `groups`: which samples belong to which
             timestep bin, variation and set, (B,) bool each.
         """
         indices, batch = torch.as_tensor(batch["index"]).tolist(), as_numbers(batch)
-        x0 = self._clean_latents(batch["target"], indices).float()
+        kept = batch.get("kept", {})
+        x0 = self._clean_latents(batch["target"], indices, kept.get("latents")).float()
         noise = self._normal(indices, "noise", x0.shape[1:]).to(x0)
         t = self._draw_timesteps(indices, batch["variation"], x0.device)
         chosen = {name: batch[name] for name in ("extractor",) if name in batch}
-        tokens = self.model.tokens(self._dropped(batch["id_image"], indices), **chosen)
+        keep = self._conditioned(indices)
+        if "features" in kept:  # of the pictures as they came, not of the dropped ones
+            chosen["kept"] = kept["features"].only(keep.tolist())
+        tokens = self.model.tokens(dropped(batch["id_image"], keep), **chosen)
         details = self.model.details(self.model.hints(batch), t, tokens)
         noisy = self.schedule.add_noise(x0, noise, t).to(tokens.dtype)
         output = self.model(noisy, t, tokens, details)
@@ -81,11 +86,18 @@ class DiffusionLoss(nn.Module):
         groups = self._groups(t, batch["variation"], batch.get("set", ()))
         return {"loss": per_sample.mean(), "per_sample": per_sample, "groups": groups}
 
-    def _clean_latents(self, target: torch.Tensor, indices: list[int]) -> torch.Tensor:
-        if not self.sample_posterior:
-            return self.model.latents(target)
-        shape = self.model.latent_shape(target)
-        return self.model.latents(target, self._normal(indices, "posterior", shape).to(target))
+    def _conditioned(self, indices: list[int]) -> np.ndarray:
+        """Which samples (B,) bool are shown their object."""
+        return self._uniform(indices, "condition") >= self.cond_drop_prob
+
+    def _clean_latents(
+        self, target: torch.Tensor, indices: list[int], kept: Any = None
+    ) -> torch.Tensor:
+        drawn = None
+        if self.sample_posterior:
+            shape = self.model.latent_shape(target)
+            drawn = self._normal(indices, "posterior", shape).to(target)
+        return self.model.latents(target, drawn, **({"kept": kept} if kept else {}))
 
     def _normal(self, indices: list[int], purpose: str, shape: Sequence[int]) -> torch.Tensor:
         """(B, *shape) standard normal numbers."""
@@ -103,11 +115,6 @@ class DiffusionLoss(nn.Module):
     ) -> torch.Tensor:
         drawn = self.timesteps(self._uniform(indices, "timestep"), variations, len(self.schedule))
         return torch.from_numpy(drawn).to(device)
-
-    def _dropped(self, id_image: torch.Tensor, indices: list[int]) -> torch.Tensor:
-        """`id_image` with the dropped samples' all zero, the unconditional input."""
-        keep = self._uniform(indices, "condition") >= self.cond_drop_prob
-        return id_image * torch.from_numpy(keep).to(id_image)[:, None, None, None]
 
     def _weights(self, shape_mask: torch.Tensor, squared: torch.Tensor) -> torch.Tensor:
         """`region_weight` inside the region, 1 outside, scaled to a mean of 1 per sample."""
@@ -127,6 +134,11 @@ class DiffusionLoss(nn.Module):
             for name in sorted(set(names)):
                 groups[prefix + name] = torch.tensor([n == name for n in names], device=t.device)
         return groups
+
+
+def dropped(id_image: torch.Tensor, keep: np.ndarray) -> torch.Tensor:
+    """`id_image` (B, 3, S, S), all zero where `keep` (B,) is not: the unconditional input."""
+    return id_image * torch.from_numpy(keep).to(id_image)[:, None, None, None]
 
 
 def as_numbers(batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,18 @@ from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.models.lora import add_adapters
 from anydoor_lab.models.projections import TokenProjections
 from anydoor_lab.models.unet import decode_noise, decoder_modules, encode_noisy
-from anydoor_lab.models.vae import decode_latents, encode_image, latents_shape, latents_side
+from anydoor_lab.models.vae import (
+    decode_latents,
+    latents_of,
+    latents_shape,
+    latents_side,
+    posterior_of,
+)
 from anydoor_lab.structures.errors import InputError
 
 Compute = Callable[[torch.Tensor], torch.Tensor]
+Kept = Callable[[torch.Tensor, Compute], torch.Tensor]
+"""Asked for what a frozen network makes of a batch: what it is shown, and how to compute that."""
 Trained = Literal["paper", "official", "all", "lora"]
 
 
@@ -35,7 +43,7 @@ class AnyDoor(nn.Module):
 
     Attributes:
         kept: asked in the place of the frozen networks where it is set: a network's name, what it
-            is shown, and how to compute what it makes of that.
+            is shown, and how to compute what it makes of that. A call's own `kept` goes first.
     """
 
     detail_extractor: DetailExtractor
@@ -102,14 +110,21 @@ class AnyDoor(nn.Module):
             branch.conv_in.requires_grad_(False)
         return self
 
-    def latents(self, target: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
-        """Scaled latents (B, 4, h, w) of `target` (B, 3, R, R) in [-1, 1]; no gradient."""
-        target = target.to(self.vae.dtype)
-        encode = partial(encode_image, self.vae, noise=noise, side=self.latents_side)
-        if noise is None:
-            return self._frozen("latents", target, encode)
-        with torch.no_grad():
-            return encode(target)
+    @torch.no_grad()
+    def latents(
+        self,
+        target: torch.Tensor,
+        noise: torch.Tensor | None = None,
+        *,
+        kept: Kept | None = None,
+    ) -> torch.Tensor:
+        """Scaled latents (B, 4, h, w) of `target` (B, 3, R, R) in [-1, 1]; no gradient.
+
+        With `noise` (B, 4, h, w, standard normal) drawn from the posterior, else its mode.
+        """
+        encode = partial(posterior_of, self.vae)
+        parameters = self._frozen("latents", target.to(self.vae.dtype), encode, kept)
+        return latents_of(self.vae, parameters, noise, self.latents_side)
 
     def latent_shape(self, target: torch.Tensor) -> tuple[int, ...]:
         """(C, h, w) of the latents of `target` (B, 3, R, R)."""
@@ -125,15 +140,19 @@ class AnyDoor(nn.Module):
         """The same as an array, float32, of latents of any precision."""
         return self.images(latents.to(self.vae.dtype)).float().cpu().numpy()
 
-    def tokens(self, id_image: torch.Tensor) -> torch.Tensor:
+    def tokens(self, id_image: torch.Tensor, *, kept: Kept | None = None) -> torch.Tensor:
         """ID tokens (B, N, D) of `id_image` (B, 3, S, S); gradient only in the projector."""
         bring(self.id_extractor)
         shown = id_image.to(self.unet.dtype)
-        features = self._frozen("features", shown, self.id_extractor.features)
+        features = self._frozen("features", shown, self.id_extractor.features, kept)
         return self.id_extractor.projector(features)
 
     @torch.no_grad()
-    def _frozen(self, name: str, shown: torch.Tensor, compute: Compute) -> torch.Tensor:
+    def _frozen(
+        self, name: str, shown: torch.Tensor, compute: Compute, kept: Kept | None
+    ) -> torch.Tensor:
+        if kept is not None:
+            return kept(shown, compute)
         return compute(shown) if self.kept is None else self.kept(name, shown, compute)
 
     def projections(self, tokens: torch.Tensor) -> TokenProjections:

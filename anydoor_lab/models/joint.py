@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from anydoor_lab.models.anydoor import AnyDoor
+from anydoor_lab.models.anydoor import AnyDoor, Kept
 from anydoor_lab.models.detail import DetailExtractor
 from anydoor_lab.models.embedded import embedded_folder
 from anydoor_lab.models.idx.table import EMBEDDED_PARTS, kind_around
@@ -88,15 +88,24 @@ class JointAnyDoor(AnyDoor):
         """One of each ID extractor."""
         return [extractor.projector for extractor in self.extractors.values()]
 
-    def tokens(self, id_image: torch.Tensor, extractor: torch.Tensor | None = None) -> torch.Tensor:
+    def tokens(
+        self,
+        id_image: torch.Tensor,
+        extractor: torch.Tensor | None = None,
+        *,
+        kept: Kept | None = None,
+    ) -> torch.Tensor:
         """ID tokens (B, N, D) of `id_image` (B, 3, S, S), each by its sample's choice (B,) int.
 
         Where a choice gives fewer tokens than another they are repeated, which changes nothing
         for attention where the one number divides the other.
 
         Raises:
-            ValueError: `extractor` is missing.
+            ValueError: `extractor` is missing, or something is `kept`, of which encoder nobody
+                knows.
         """
+        if kept is not None:
+            raise InputError("a joint model keeps nothing of its encoders; train without a cache")
         if extractor is None:
             raise InputError("a joint model needs `extractor`: which one each sample uses")
         parts = {}

@@ -10,6 +10,7 @@ from math import isqrt
 
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from anydoor_lab.structures.errors import InputError
@@ -42,7 +43,20 @@ def encode_image(
 
     With `noise` (B, C, h, w, standard normal) a sample of the posterior, else its mode.
     """
-    posterior = vae.encode(image).latent_dist
+    return latents_of(vae, posterior_of(vae, image), noise, side)
+
+
+def posterior_of(vae: AutoencoderKL, image: torch.Tensor) -> torch.Tensor:
+    """Mean and log variance (B, 2 C, h, w) of the latents of `image` (B, 3, R, R) in [-1, 1]."""
+    parameters: torch.Tensor = vae.encode(image).latent_dist.parameters
+    return parameters
+
+
+def latents_of(
+    vae: AutoencoderKL, parameters: torch.Tensor, noise: torch.Tensor | None = None, side: int = 1
+) -> torch.Tensor:
+    """The latents that `encode_image` makes of what `posterior_of` found."""
+    posterior = DiagonalGaussianDistribution(parameters)
     latents = posterior.mean
     if noise is not None:
         latents = latents + posterior.std * pixel_shuffle(noise, side)

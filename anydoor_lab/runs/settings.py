@@ -15,12 +15,13 @@ from anydoor_lab.structures.names import PARTS, may_be_named, present
 CONFIG = "config.yaml"
 SETTINGS = "settings"
 """The fact of a checkpoint that says with which settings that matter it was made."""
-IDLE_KEYS = ("train.resume", "overwrite", "share", "logger", "train.workers", "train.log_every",
-             "train.sample_every", "train.checkpoint_every", "train.keep_checkpoints")  # fmt: skip
+IDLE_KEYS = ("train.resume", "overwrite", "share", "data.cache", "logger", "train.workers",
+             "train.log_every", "train.sample_every", "train.checkpoint_every",
+             "train.keep_checkpoints")  # fmt: skip
 """Settings, or groups of them, that do not change what a run computes."""
 ADDED = {"eval.reference": "single", "metrics.lab_difference": None, "metrics.placement": None,
          "metrics.unchanged": None, "train.compile": False, "train.milestone_every": 0,
-         "share": False}  # fmt: skip
+         "share": False, "conditioning.light_bank": 0}  # fmt: skip
 """Settings and groups that a later version added, with the value that is what was done before
 (None: any); a run of before goes on without them."""
 PLACES = ("init", "model.init", "model.base", "model.vae", "model.encoders", "model.judges",

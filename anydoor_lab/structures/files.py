@@ -59,6 +59,23 @@ def write_whole(path: str | Path, content: str | bytes) -> Path:
     return path
 
 
+def write_unflushed(path: Path, content: bytes) -> None:
+    """As `write_whole`, but the system brings it to the disk when it likes: for files that carry
+    a checksum and can be made again.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    temporary = _beside(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
 def check_writable(path: str | Path) -> None:
     """Find out before the work whether `write_whole` can write here; leaves nothing behind.
 

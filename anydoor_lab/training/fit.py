@@ -25,6 +25,7 @@ from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.training.batches import FitSettings, Plan, Samples, learning_rate, next_batch
 from anydoor_lab.training.checkpoint import Checkpoint, load_named, save_checkpoint
 from anydoor_lab.training.compiling import compile_blocks, eager
+from anydoor_lab.training.kept import collated
 from anydoor_lab.training.meter import Meter
 from anydoor_lab.training.optimizer import optimizer_class
 from anydoor_lab.training.precision import Masters
@@ -233,6 +234,7 @@ def fit(
         multiprocessing_context=starting,
         generator=torch.Generator(),
         pin_memory=accelerator.device.type == "cuda",
+        collate_fn=collated,
         worker_init_fn=pass_over_signals,
     )
     batches = iter(loader)

@@ -19,6 +19,7 @@ from anydoor_lab.structures.checks import UnusablePair
 from anydoor_lab.structures.errors import InputError, RunError
 from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
+from anydoor_lab.training.kept import KeptOutputs
 
 
 @dataclass(slots=True)
@@ -35,6 +36,8 @@ class PairStream:
         still_share: share of the samples whose pair is shown as a still; the others stay as
             the source draws them.
         kept: where drawn pairs are kept for other runs that draw the same ones.
+        frozen: where it is kept what frozen networks make of what is shown; they then see each
+            picture by itself.
 
     Raises:
         ValueError: `still_share` is no share.
@@ -46,6 +49,7 @@ class PairStream:
     still_share: float = 0.0
     rejected: Counter[str] = field(default_factory=Counter)
     kept: KeptPairs | None = None
+    frozen: KeptOutputs | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.still_share <= 1:
@@ -54,15 +58,18 @@ class PairStream:
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Sample `index`: `index`, `variation`, the arrays of its `Conditioning`, and `rejected`,
         the reasons why entries were passed over for it, as one text; of a mixture also `set`, the
-        set it comes from."""
+        set it comes from; with `frozen` also `kept`, what is known of it."""
         before = self.rejected.copy()
         pair = self.pair(index)
         passed_over = "; ".join((self.rejected - before).elements())
         rng = rng_for(self.seed, index, "conditioning")
         shown = self.conditioner.condition_for_training(pair, rng)
-        facts = {"index": index, "variation": pair.variation, "rejected": passed_over}
+        facts: dict[str, Any] = {"index": index, "variation": pair.variation}
+        facts["rejected"] = passed_over
         if isinstance(self.source, Mixture):
             facts["set"] = self.source.set_of(pair)
+        if self.frozen:
+            facts["kept"] = self.frozen.picture(shown.inputs)
         return {**facts, **shown.inputs}
 
     def pair(self, index: int) -> Pair:

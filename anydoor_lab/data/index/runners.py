@@ -1,5 +1,5 @@
-"""Who indexes the parts: this machine's processes, jobs of a cluster, or Ray. The same function
-does it everywhere."""
+"""Who works on the parts of a set: this machine's processes, jobs of a cluster, or Ray. The same
+function does it everywhere."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import multiprocessing
 import os
 import pickle
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from anydoor_lab.data.index.build import index_part
-from anydoor_lab.data.index.views import Spec
 from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.errors import InputError, RunError
 
@@ -31,25 +30,42 @@ POLL_S = 2.0
 """Between two looks at a cluster's jobs."""
 
 
+class Piece(Protocol):
+    """A piece of work that can be sent to another process."""
+
+    @property
+    def folder(self) -> str:
+        """One that all machines see."""
+
+
+_P = TypeVar("_P", bound=Piece)
+_R = TypeVar("_R")
+Work = Callable[[_P], _R]
+"""What is done with a piece: a function at the top of a module, as `index_part`."""
+
+
 class Runner(Protocol):
-    """Indexes parts and says which files are ready, in any order."""
+    """Works on pieces and gives what comes of them, in any order."""
 
     def __call__(
-        self, specs: Sequence[Spec], *, workers: int | None, cluster: Mapping[str, Any]
-    ) -> Iterator[Path]:
-        """The files of all parts.
+        self, work: Work[_P, _R], pieces: Sequence[_P], *, workers: int | None,
+        cluster: Mapping[str, Any],
+    ) -> Iterator[_R]:  # fmt: skip
+        """What comes of all pieces.
 
         Args:
-            specs: the parts.
+            work: what is done with each.
+            pieces: the parts of a set, or others.
             workers: how many processes or jobs; None: as many as suit.
             cluster: what a cluster is asked for, in its own words.
         """
 
 
 def local(
-    specs: Sequence[Spec], *, workers: int | None = None, cluster: Mapping[str, Any] | None = None
-) -> Iterator[Path]:
-    """Index with processes of this machine; with 0 workers, in this process.
+    work: Work[_P, _R], pieces: Sequence[_P], *, workers: int | None = None,
+    cluster: Mapping[str, Any] | None = None,
+) -> Iterator[_R]:  # fmt: skip
+    """Work with processes of this machine; with 0 workers, in this process.
 
     Raises:
         ValueError: `workers` is negative, or `cluster` is given.
@@ -57,31 +73,33 @@ def local(
     """
     if cluster:
         raise InputError("index.cluster is for index.runner=submitit or ray; leave it out")
-    workers = _processors() if workers is None else workers
+    workers = processors() if workers is None else workers
     if workers < 0:
         raise InputError(f"index.workers is {workers}; expected 0 (this process) or more")
-    if workers == 0 or len(specs) < 2:
-        yield from map(index_part, specs)
+    if workers == 0 or len(pieces) < 2:
+        yield from map(work, pieces)
         return
     # spawned: a fork would copy pyarrow's locks in whatever state they are
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(specs)), context, _ignore_interrupts)
+    pool = ProcessPoolExecutor(min(workers, len(pieces)), context, _ignore_interrupts)
     try:
-        yield from _as_ready(pool, iter(specs), AHEAD * workers)
+        yield from _as_ready(pool, work, iter(pieces), AHEAD * workers)
     except BrokenProcessPool as error:
         raise RunError(
-            "a process that indexed was killed, perhaps because memory ran out; what is finished "
+            "a process was killed, perhaps because memory ran out; what is finished "
             "stays: run the command again, with fewer index.workers"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _as_ready(pool: ProcessPoolExecutor, specs: Iterator[Spec], ahead: int) -> Iterator[Path]:
-    waiting: set[Future[Path]] = {pool.submit(index_part, s) for s in islice(specs, ahead)}
+def _as_ready(
+    pool: ProcessPoolExecutor, work: Work[_P, _R], pieces: Iterator[_P], ahead: int
+) -> Iterator[_R]:
+    waiting: set[Future[_R]] = {pool.submit(work, one) for one in islice(pieces, ahead)}
     while waiting:
         ready, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        waiting |= {pool.submit(index_part, spec) for spec in islice(specs, len(ready))}
+        waiting |= {pool.submit(work, one) for one in islice(pieces, len(ready))}
         for future in ready:
             yield future.result()
 
@@ -90,19 +108,22 @@ def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def submitit(
-    specs: Sequence[Spec], *, workers: int | None = None, cluster: Mapping[str, Any] | None = None
-) -> Iterator[Path]:
-    """Index with jobs of SLURM, one array of them; without SLURM, with jobs of this machine.
+    work: Work[_P, _R], pieces: Sequence[_P], *, workers: int | None = None,
+    cluster: Mapping[str, Any] | None = None,
+) -> Iterator[_R]:  # fmt: skip
+    """Work with jobs of SLURM, one array of them; without SLURM, with jobs of this machine.
 
-    The index's folder, where the jobs also write their logs, must be one that all machines see.
+    The pieces' folder, where the jobs also write their logs, must be one that all machines see.
 
     Args:
-        specs: the parts.
+        work: what is done with each piece.
+        pieces: the parts.
         workers: how many jobs; None: `JOBS`.
         cluster: what submitit's executor takes: `slurm_partition`, `timeout_min`, `cluster` ...
 
@@ -112,13 +133,13 @@ def submitit(
     """
     jobs = _library("submitit", "sweep")
     wanted = dict(cluster or {})
-    logs = Path(specs[0].folder) / "jobs"
+    logs = Path(pieces[0].folder) / "jobs"
     try:
         executor = jobs.AutoExecutor(folder=logs, cluster=wanted.pop("cluster", None))
         executor.update_parameters(name="index", **{"timeout_min": 600, **wanted})
     except (NameError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"index.cluster is not what submitit takes ({error})") from error
-    started = executor.map_array(index_parts, _shares(specs, workers or JOBS))
+    started = executor.map_array(partial(_several, work), _shares(pieces, workers or JOBS))
     try:
         for job in jobs.helpers.as_completed(started, poll_frequency=POLL_S):
             yield from _result(job, logs)
@@ -128,7 +149,7 @@ def submitit(
         raise
 
 
-def _result(job: Any, logs: Path) -> list[Path]:
+def _result(job: Any, logs: Path) -> list[Any]:
     error = job.exception()
     if error is not None:
         last = str(error).strip().splitlines()[-1]
@@ -136,17 +157,19 @@ def _result(job: Any, logs: Path) -> list[Path]:
             f"job {job.job_id} failed ({last}); its log is in {logs}; what is finished stays: run "
             "the command again"
         ) from error
-    paths: list[Path] = job.result()
-    return paths
+    done: list[Any] = job.result()
+    return done
 
 
 def ray(
-    specs: Sequence[Spec], *, workers: int | None = None, cluster: Mapping[str, Any] | None = None
-) -> Iterator[Path]:
-    """Index with Ray Data, on a cluster that runs or one of this machine's processes.
+    work: Work[_P, _R], pieces: Sequence[_P], *, workers: int | None = None,
+    cluster: Mapping[str, Any] | None = None,
+) -> Iterator[_R]:  # fmt: skip
+    """Work with Ray Data, on a cluster that runs or one of this machine's processes.
 
     Args:
-        specs: the parts.
+        work: what is done with each piece.
+        pieces: the parts.
         workers: how many parts at a time; None: as many as Ray has processors.
         cluster: what `ray.init` takes: `address`, `num_cpus` ...
 
@@ -164,11 +187,11 @@ def ray(
     try:
         data.DataContext.get_current().enable_progress_bars = False  # ours is enough
         logging.getLogger("ray.data").setLevel(logging.WARNING)
-        items = [{"spec": pickle.dumps(spec)} for spec in specs]
+        items = [{"piece": pickle.dumps((work, piece))} for piece in pieces]
         table = data.from_items(items, override_num_blocks=len(items))
         pool = data.TaskPoolStrategy(size=workers)
-        for row in table.map(_row_of_path, compute=pool).iter_rows():
-            yield Path(row["path"])
+        for row in table.map(_row_done, compute=pool).iter_rows():
+            yield pickle.loads(row["done"])
     except cloud.exceptions.RayError as error:
         last = str(error).strip().splitlines()[-1]
         raise RunError(f"a part failed ({last}); what is finished stays: run it again") from error
@@ -176,18 +199,18 @@ def ray(
         cloud.shutdown()
 
 
-def _row_of_path(row: dict[str, bytes]) -> dict[str, str]:
-    return {"path": str(index_part(pickle.loads(row["spec"])))}
+def _row_done(row: dict[str, bytes]) -> dict[str, bytes]:
+    work, piece = pickle.loads(row["piece"])
+    return {"done": pickle.dumps(work(piece))}
 
 
-def index_parts(specs: Sequence[Spec]) -> list[Path]:
-    """The files of several parts, one after the other."""
-    return [index_part(spec) for spec in specs]
+def _several(work: Work[_P, _R], pieces: Sequence[_P]) -> list[_R]:
+    return [work(piece) for piece in pieces]
 
 
-def _shares(specs: Sequence[Spec], number: int) -> list[list[Spec]]:
+def _shares(pieces: Sequence[_P], number: int) -> list[list[_P]]:
     """The parts dealt out evenly to so many jobs, none of them empty."""
-    return [list(specs[n::number]) for n in range(min(number, len(specs)))]
+    return [list(pieces[n::number]) for n in range(min(number, len(pieces)))]
 
 
 def _library(name: str, extra: str) -> Any:

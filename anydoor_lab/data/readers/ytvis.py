@@ -125,7 +125,8 @@ def masked(
 def size_of(facts: Mapping[str, Any]) -> tuple[int, int]:
     """(H, W) of an annotation's `height` and `width`; 0 for what is no size."""
     sides: list[Any] = [facts.get("height"), facts.get("width")]
-    height, width = (int(side) if is_whole(side) else 0 for side in sides)
+    whole = [is_whole(side) or (isinstance(side, float) and side.is_integer()) for side in sides]
+    height, width = (int(side) if own else 0 for side, own in zip(sides, whole, strict=True))
     return height, width
 
 
