@@ -151,11 +151,25 @@ def diagonal(
     painter: Any, box: tuple[int, int, int, int], size: tuple[int, int]
 ) -> list[dict[str, float]]:
     """Corner, middle and other corner of a box of the picture, in pixels of the page."""
-    where = painter.locator("svg").first.bounding_box()
+    where = still_box(painter.locator("svg").first)
     y1, x1, y2, x2 = box
     path = [(x1 + 0.2, y1 + 0.2), ((x1 + x2) / 2, (y1 + y2) / 2), (x2 - 0.2, y2 - 0.2)]
     across, down = where["width"] / size[1], where["height"] / size[0]
     return [{"x": where["x"] + x * across, "y": where["y"] + y * down} for x, y in path]
+
+
+def still_box(shown: Any) -> dict[str, float]:
+    """Where a part of the page is, once it has not moved for half a second: a page that is still
+    being laid out would take the mouse's way elsewhere."""
+    seen: list[dict[str, float]] = []
+
+    def still() -> bool:
+        time.sleep(0.1)
+        seen.append(shown.bounding_box())
+        return len(seen) > 5 and all(box == seen[-1] for box in seen[-6:])
+
+    wait_until(still, 60, "a part of the page that stands still")
+    return seen[-1]
 
 
 def stroke(

@@ -45,6 +45,7 @@ board.wait()
 board
 """
 )
+HIDDEN = "all => all.filter((b) => b.getBoundingClientRect().right > innerWidth).length"
 RATER = """
 import numpy as np
 from anydoor_lab.widgets import Rater
@@ -194,10 +195,10 @@ def test_a_rater_rates_by_keyboard_and_each_rating_is_saved(tmp_path: Path) -> N
         rater.locator("summary").click()
         for width in (800, 500, 390):
             shown.set_viewport_size({"width": width, "height": 1000})
+            buttons = rater.locator(".ad-scale button")
+            wait_until(lambda own=buttons: own.evaluate_all(HIDDEN) == 0, 10, "buttons in sight")
             sizes = rater.locator(".ad-set").evaluate_all("all => all.map((e) => e.clientWidth)")
             assert max(sizes) - min(sizes) <= 1  # none looks better for being larger
-            hidden = "all => all.filter((b) => b.getBoundingClientRect().right > innerWidth).length"
-            assert rater.locator(".ad-scale button").evaluate_all(hidden) == 0
             tops = rater.locator(".ad-set").evaluate_all("all => all.map((e) => e.offsetTop)")
             assert width < 800 or len(set(tops)) == 1  # beside each other where there is room
             screenshot(shown, f"rater_{width}")

@@ -168,8 +168,8 @@ class AblationBoard(Board):
     def _more_acts(self) -> list[str]:
         return ["generate", "open"]
 
-    def _open(self) -> None:
-        self.open_cell()
+    def _open(self, number: int) -> None:
+        self.open_cell(number)
         self.view.send({"opened": True})
 
 

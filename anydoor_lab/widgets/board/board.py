@@ -269,7 +269,8 @@ class Board(LastState, ipywidgets.VBox):
                 else:
                     self._show([int(k) for k in content["cells"]], large=True)
             elif content.get("do") == "open":
-                self._open()
+                self._open(int(content["cell"]))
 
-    def _open(self) -> None:
+    def _open(self, number: int) -> None:
+        del number
         self.view.message = "These cells are finished pictures; a Teleporter cannot open them."

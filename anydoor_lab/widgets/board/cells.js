@@ -165,8 +165,10 @@ function dragged(board, root) {
   });
 }
 
+// the message names its cell: it may overtake the choice that is on its way to the kernel
 function open(board) {
-  if (board.can("open") && board.model.get("selected") >= 0) board.send({ do: "open" });
+  const cell = board.model.get("selected");
+  if (board.can("open") && cell >= 0) board.send({ do: "open", cell });
 }
 
 // the chosen cell in large, and what can be done with it
