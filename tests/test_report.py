@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,14 @@ def test_loss_curves_are_split_by_timestep_and_variation_where_logged(tmp_path: 
     assert titles == ["all samples", "by timestep", "by variation"]
     names = [text.get_text() for text in figure.axes[1].get_legend().get_texts()]
     assert names == ["t 0–500", "t 500–1000"]
+    sets = {f"loss/set/set_{number}": 0.5 for number in range(14)}
+    mixed = loss_curves([{**row, **sets} for row in rows], TINY)
+    assert [axes.get_title() for axes in mixed.axes][-1] == "by set"
+    drawn = mixed.axes[-1].get_legend().get_texts()
+    assert [text.get_text() for text in drawn][:2] == ["set–0", "set–1"] and len(drawn) == 14
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib says so where the axes have no room left
+        mixed.canvas.draw()
     only = loss_curves([{"samples": 1, "loss": 0.5}], TINY)
     assert len(only.axes) == 1
     with pytest.raises(ValueError, match="expected samples and loss"):

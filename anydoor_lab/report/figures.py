@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ LINES: tuple[Any, ...] = ("--", ":", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
 WIDTH_IN = 9.0
 TEXT_PT = round(TEXT_PX * WIDTH_IN * 72 / READ_AT_PX)
 """Size of all text in a figure of numbers (matplotlib's own, too), as in a grid of pictures."""
+SET = "loss/set/"
+"""How the losses of a mixture's sets are called."""
 SCORES = {"clip": "CLIP score ↑", "dino": "DINO score ↑"}
 
 
@@ -80,11 +83,12 @@ def compare_runs(
 
 
 def loss_curves(rows: Sequence[Mapping[str, Any]], caption: Caption, smooth: int = 15) -> Figure:
-    """Training loss over samples seen: in all, by timestep and by the pairs' variation.
+    """Training loss over samples seen: in all, by timestep, by the pairs' variation and, of a
+    mixture, by its sets.
 
     Args:
-        rows: the lines of `metrics.jsonl`: `samples`, `loss`, `loss/t_<from>_<to>` and
-            `loss/<variation>`; a panel without a key is left out.
+        rows: the lines of `metrics.jsonl`: `samples`, `loss`, `loss/t_<from>_<to>`,
+            `loss/<variation>` and `loss/set/<name>`; a panel without a key is left out.
         caption: as in `compare_runs`.
         smooth: rows of the running median drawn over the pale raw values.
 
@@ -97,10 +101,13 @@ def loss_curves(rows: Sequence[Mapping[str, Any]], caption: Caption, smooth: int
         raise InputError(f"the rows hold {seen}; expected samples and loss, give metrics.jsonl")
     groups = [str(name) for name in frame.columns if str(name).startswith("loss/")]
     by_time = sorted((g for g in groups if g.startswith("loss/t_")), key=_first_timestep)
-    by_variation = [group for group in groups if group not in by_time]
+    by_set = sorted(group for group in groups if group.startswith(SET))
+    by_variation = [group for group in groups if group not in by_time + by_set]
     parts = {"all samples": ["loss"], "by timestep": by_time, "by variation": by_variation}
+    parts |= {"by set": by_set}
     parts = {name: keys for name, keys in parts.items() if keys}
-    figure, panels = _panels(len(parts), 3.4, sharey=False)
+    tall = max(0, len(by_set) - 4) * 0.11  # inches for the rows of a long legend
+    figure, panels = _panels(len(parts), 3.4 + tall, sharey=False)
     for axes, (name, keys) in zip(panels, parts.items(), strict=True):
         for number, key in enumerate(keys):
             _draw_curve(axes, frame[["samples", key]].dropna(), key, number, smooth)
@@ -169,12 +176,13 @@ def _banded(axes: Axes, t: np.ndarray, values: np.ndarray, colour: str) -> np.nd
 
 
 def _panels(number: int, height_in: float, sharey: bool) -> tuple[Figure, Sequence[Axes]]:
-    figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained")
+    rows = 1 if number < 4 else 2  # a fourth would leave no room for their numbers
+    figure = Figure(figsize=(WIDTH_IN, rows * height_in), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, number, sharey=sharey, squeeze=False)[0]
+    panels = list(figure.subplots(rows, -(-number // rows), sharey=sharey, squeeze=False).flat)
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
-    return figure, list(panels)
+    return figure, panels
 
 
 def _draw_runs(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str) -> None:
@@ -207,7 +215,8 @@ def _draw_curve(axes: Axes, frame: pd.DataFrame, key: str, number: int, smooth: 
     window = min(smooth, 1 + len(frame) // 5)  # a short run keeps its shape
     median = frame[key].rolling(window, min_periods=1, center=True).median()
     axes.plot(frame["samples"], frame[key], color=colour, alpha=0.25, linewidth=0.7)
-    label = key.removeprefix("loss/").replace("t_", "t ", 1).replace("_", "–")
+    label = key.removeprefix(SET).removeprefix("loss/")
+    label = re.sub("^t_", "t ", label).replace("_", "–")
     marker = "o" if len(frame) < 3 else ""  # a line of one point cannot be seen
     axes.plot(
         frame["samples"], median, color=colour, linewidth=1.6, linestyle=line, label=label,
