@@ -193,7 +193,8 @@ def test_two_denoisings_in_turn_or_in_threads_do_not_mix(own: AnyDoorPipeline) -
         beside = pool.map(lambda prepared: generate(own, prepared, num_inference_steps=5), pairs)
     for result, step, apart in zip(expected, in_turn, beside, strict=True):
         assert torch.equal(step.x, result)
-        assert torch.equal(apart, result)
+        # a thread may compute with another number of OpenMP threads: equal but for rounding
+        torch.testing.assert_close(apart, result, rtol=1e-4, atol=1e-4)
     assert not any("Knowing" in type(p).__name__ for p in own.unet.attn_processors.values())
 
 
