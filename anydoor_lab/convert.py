@@ -61,7 +61,8 @@ def from_hub(name: HubName, cfg: DictConfig) -> None:
     """Fetch what a hub name stands for; a checkpoint in one file becomes a folder, in the user's
     cache if no `out` is given. What is there already is not made again."""
     from anydoor_lab.config import fetching
-    from anydoor_lab.pipeline.saved import INDEX, is_own
+    from anydoor_lab.models.sources import INDEX
+    from anydoor_lab.pipeline.saved import is_own
 
     kept = converted_folder(cfg.source)
     if cfg.out is None and kept.is_dir():

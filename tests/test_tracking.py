@@ -115,6 +115,13 @@ def test_the_silent_tracker_keeps_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def logged_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's key is found, so W&B stays offline."""
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+
+
 def test_a_key_is_looked_for_in_the_environment_and_the_netrc(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,11 +138,10 @@ def test_a_key_is_looked_for_in_the_environment_and_the_netrc(
     assert not has_key()
 
 
+@pytest.mark.usefixtures("logged_out")
 def test_wandb_offline_holds_all_that_was_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     facts = RunFacts(tmp_path, "run 1", "table3", ("idx=clip", "tiny"), {"train": {"steps": 2}})
     tracker = WandbTracker(facts)
     tracker.log(1, {"loss": 0.5, "loss/video": 0.25})
@@ -176,11 +182,10 @@ def test_wandb_offline_holds_all_that_was_reported(
     assert summaries["loss"] == {"min": True, "last": True}
 
 
+@pytest.mark.usefixtures("logged_out")
 def test_wandb_offline_goes_on_with_one_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     folder = tmp_path / "a run"
     for first, last in ((0, 3), (2, 4)):
         time.sleep(1.1 * (first > 0))  # W&B names its folders by the second
@@ -203,11 +208,10 @@ def test_wandb_offline_goes_on_with_one_run(
     assert dry.returncode == 0, dry.stderr
 
 
+@pytest.mark.usefixtures("logged_out")
 def test_a_killed_run_goes_on_as_the_same_wandb_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     folder = tmp_path / "run"
     # a process of its own, with W&B's service of its own, as the commands have it
     environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}

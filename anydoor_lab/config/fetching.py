@@ -104,12 +104,14 @@ def checkpoint(there: Repository, source: str) -> HubFile | None:
     Raises:
         ValueError: there is no such file, none at all or more than one.
     """
+    from anydoor_lab.models.sources import INDEX
+
     paths = {file.path: file for file in there.files}
     if there.name.file:
         if there.name.file not in paths:
             raise InputError(f"{there.name.repo} has no {there.name.file}; it has {_some(paths)}")
         return paths[there.name.file]
-    if {"model_index.json", "config.json", "model.safetensors"} & set(paths):
+    if {INDEX, "config.json", "model.safetensors"} & set(paths):
         return None
     found = [p for end in CHECKPOINTS for p in paths if p.endswith(end) and "/" not in p]
     stems = {Path(path).stem: path for path in reversed(found)}  # the safe format of two

@@ -173,9 +173,9 @@ def load_pipeline(source: str | Path) -> AnyDoorPipeline:
     """
     from anydoor_lab.models.embedded import locate
     from anydoor_lab.models.joint import is_joint
-    from anydoor_lab.models.sources import reading
+    from anydoor_lab.models.sources import INDEX, reading
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
-    from anydoor_lab.pipeline.saved import INDEX, check_saved
+    from anydoor_lab.pipeline.saved import check_saved
 
     folder = Path(locate(source))
     if not folder.is_dir():
@@ -244,14 +244,14 @@ def weights_fingerprint(model: AnyDoor) -> str:
     """What tells a model's weights, trained and frozen, from others."""
     from anydoor_lab.training.checkpoint import fingerprint
 
-    return fingerprint({n: p.detach().float().cpu() for n, p in model.named_parameters()})
+    return fingerprint(dict(model.named_parameters()))
 
 
 def frozen_fingerprint(model: AnyDoor) -> str:
     """What tells the networks that training leaves alone from others."""
     from anydoor_lab.training.checkpoint import fingerprint
 
-    frozen = {n: p.float() for n, p in model.named_parameters() if not p.requires_grad}
+    frozen = {n: p for n, p in model.named_parameters() if not p.requires_grad}
     return fingerprint(frozen)
 
 

@@ -7,11 +7,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from anydoor_lab.models.sources import lacking
+from anydoor_lab.models.sources import INDEX, lacking
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import PARTS, may_be_named
 
-INDEX, OWN = "model_index.json", "AnyDoorPipeline"
+OWN = "AnyDoorPipeline"
 COMPONENTS = ("unet", "vae", "detail_extractor", "id_extractor", "scheduler")
 LIBRARIES = ("diffusers", "transformers")
 

@@ -193,9 +193,9 @@ def hash_tensors(named: Tensors) -> str:
 
 
 def fingerprint(named: Tensors) -> str:
-    """16 hex digits from up to 1,000 evenly spaced values of every tensor: tells networks apart
-    in milliseconds, where `hash_tensors` reads gigabytes."""
-    few = {n: t.detach().flatten()[:: max(1, t.numel() // 1000)].clone() for n, t in named.items()}
+    """16 hex digits from up to 1,000 evenly spaced values of every tensor, as fp32: tells networks
+    apart in milliseconds, where `hash_tensors` reads gigabytes."""
+    few = {n: t.detach().flatten()[:: max(1, t.numel() // 1000)].float() for n, t in named.items()}
     return hash_tensors(few)[:16]
 
 

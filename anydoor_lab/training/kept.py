@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch.utils.data import default_collate
 
-from anydoor_lab.models.anydoor import AnyDoor
+from anydoor_lab.models.anydoor import AnyDoor, Compute
 from anydoor_lab.structures.files import write_unflushed
 from anydoor_lab.training.checkpoint import hash_tensors
 
-Compute = Callable[[torch.Tensor], torch.Tensor]
 SHOWN = {"latents": "target", "features": "id_image"}
 """What is kept, and which array of a sample each follows from."""
 KINDS = {"latents": ("latents",), "tokens": ("features",), "both": ("latents", "features")}

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from anydoor_lab.conditioning.prompt import Click, Window
+from anydoor_lab.models.idx.tokens import IMAGENET_MEAN, IMAGENET_STD
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.widgets.object_cutter.seeded import SeededGrabCut, seeded_cut
 from anydoor_lab.widgets.object_cutter.segmenters import Segmenter, main_parts
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SAM_KINDS = {"sam": "Sam", "sam2": "Sam2", "sam2_video": "Sam2"}
 """How a configuration names its network: what transformers' classes begin with."""
 
@@ -121,8 +121,8 @@ class OnnxRemover:
     def __init__(
         self,
         path: str | Path,
-        mean: Sequence[float] = IMAGENET[0],
-        std: Sequence[float] = IMAGENET[1],
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
         size_px: int = 320,
     ) -> None:
         if find_spec("onnxruntime") is None:

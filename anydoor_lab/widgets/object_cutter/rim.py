@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -12,8 +13,7 @@ import numpy as np
 from anydoor_lab.conditioning.prompt import Click
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import resized
-from anydoor_lab.widgets.object_cutter.segmenters import Segmenter, grab_cut
+from anydoor_lab.widgets.object_cutter.segmenters import Segmenter, enlarged, grab_cut, shrunk
 
 _BAND = 0.03  # half of the uncertain band's width, share of the object's longer side
 _MIDDLE = 0.7  # of a part thinner than the band, what is deeper than this share is certain
@@ -48,12 +48,14 @@ class MattedRim:
 
 def matted(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """`mask` (H, W) bool with its rim by the matte of `image` (H, W, 3) uint8."""
+    # by default numba's threads, GNU OpenMP's, end every process that is forked afterwards
+    os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
     from pymatting import estimate_alpha_cf
 
     near = Box.around(mask).grown(1.3, *mask.shape)
     part, height, width = image[near.slices], near.height, near.width
     scale = min(1.0, _LONGEST_PX / max(height, width))
-    small = resized(part, max(2, round(height * scale)), max(2, round(width * scale)))
+    small = shrunk(part, scale)
     known = cv2.resize(mask[near.slices].astype(np.float32), small.shape[1::-1])
     object_, ground = _sure(known > 0.5)
     if not object_.any() or not ground.any():
@@ -63,8 +65,7 @@ def matted(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         warnings.simplefilter("ignore")
         alpha = estimate_alpha_cf(small / 255.0, trimap).astype(np.float32)
     result = mask.copy()
-    large = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5
-    band = cv2.resize((trimap == 0.5).astype(np.float32), (width, height)) > 0.5
+    large, band = (enlarged(one, height, width) for one in (alpha, trimap == 0.5))
     result[near.slices] = np.where(band, large, mask[near.slices])
     return result
 

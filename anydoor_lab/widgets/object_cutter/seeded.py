@@ -11,8 +11,7 @@ import numpy as np
 from anydoor_lab.conditioning.prompt import Click, Window, prompt_maps
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.images import resized
-from anydoor_lab.widgets.object_cutter.segmenters import main_parts
+from anydoor_lab.widgets.object_cutter.segmenters import enlarged, iterated, main_parts, shrunk
 
 _SURE = (0.02, 0.99)  # below it certainly background, above it certainly the object
 _CLICK = 1 / 50  # radius of what a click certainly is, share of the window's side
@@ -73,14 +72,11 @@ def seeded_cut(
     """(H, W) bool, by GrabCut that begins from (H, W) float32 `certainty(image, box, clicks)`."""
     height, width = image.shape[:2]
     scale = min(1.0, longest_px / Window.about(box, height, width).side)
-    small = resized(image, max(2, round(height * scale)), max(2, round(width * scale)))
+    small = shrunk(image, scale)
     near = box and box.scaled(scale).clipped(*small.shape[:2])
     moved = [(int(y * scale), int(x * scale), on) for y, x, on in clicks]
     found = _cut(small, certainty(small, near, moved), near, moved)
-    if scale == 1:
-        return found
-    large = cv2.resize(found.astype(np.float32), (width, height))
-    return large > 0.5
+    return enlarged(found, height, width)
 
 
 def _cut(
@@ -92,12 +88,8 @@ def _cut(
     seen = Box(window.y, window.y + window.side, window.x, window.x + window.side)
     there = seen.clipped(height, width).slices
     part, cut = np.ascontiguousarray(image[there]), np.ascontiguousarray(marks[there])
-    if (cut % 2 == 1).any() and (cut % 2 == 0).any():
-        cv2.setRNGSeed(0)
-        models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.grabCut(part, cut, None, *models, 3, cv2.GC_INIT_WITH_MASK)
-    marks[there] = cut
     found, first = marks % 2 == 1, guess > 0.5
+    found[there] = iterated(part, cut, rounds=3)
     if np.count_nonzero(found) < _COLLAPSED * np.count_nonzero(first):
         found = first
     return main_parts(found, [(y, x) for y, x, on in clicks if on])

@@ -37,23 +37,34 @@ def grab_cut(
     """
     height, width = image.shape[:2]
     scale = min(1.0, longest_px / max(height, width))
-    small = resized(image, max(2, round(height * scale)), max(2, round(width * scale)))
+    small = shrunk(image, scale)
     near = box and box.scaled(scale).clipped(*small.shape[:2])
     moved = [(round(y * scale), round(x * scale), on) for y, x, on in clicks]
-    found = _iterated(small, _first_guess(small, near, moved))
+    found = iterated(small, _first_guess(small, near, moved))
     if near and np.count_nonzero(found) > _FULL * near.height * near.width:
-        found = _iterated(small, _spread(small, near, moved))
+        found = iterated(small, _spread(small, near, moved))
     found = main_parts(found, [(y, x) for y, x, on in moved if on])
-    large = cv2.resize(found.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    return enlarged(found, height, width)
+
+
+def shrunk(image: np.ndarray, scale: float) -> np.ndarray:
+    """The picture with its sides times `scale`, each of two pixels at least."""
+    height, width = image.shape[:2]
+    return resized(image, max(2, round(height * scale)), max(2, round(width * scale)))
+
+
+def enlarged(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(height, width) bool: a mask at another size, its edges drawn through linear steps."""
+    large = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     return large > 0.5
 
 
-def _iterated(image: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """(H, W) bool, what GrabCut takes for the object after four rounds from these marks."""
+def iterated(image: np.ndarray, marks: np.ndarray, rounds: int = 4) -> np.ndarray:
+    """(H, W) bool, what GrabCut takes for the object after some rounds from these marks."""
     if (marks % 2 == 1).any() and (marks % 2 == 0).any():
         cv2.setRNGSeed(0)
         models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.grabCut(image, marks, None, *models, 4, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(image, marks, None, *models, rounds, cv2.GC_INIT_WITH_MASK)
     return marks % 2 == 1
 
 
