@@ -43,6 +43,16 @@ def generated(pipeline: AnyDoorPipeline, folder: Path, **settings: object) -> An
     return one
 
 
+def test_a_press_comes_with_the_settings_of_its_moment(
+    pipeline: AnyDoorPipeline, tmp_path: Path
+) -> None:
+    one = teleporter(pipeline, tmp_path)
+    chosen = {**one.panel.settings, "seed": 41, "collage": "none"}
+    one.panel._handle_custom_msg({"do": "generate", "settings": chosen}, [])
+    assert one.wait(60) and one.panel.settings == chosen
+    assert one.shown is not None and one.shown.settings == chosen
+
+
 def test_a_picture_in_pieces_is_whole_and_a_missing_piece_is_a_message() -> None:
     picker, data = RegionPicker(), png(SCENE)
     send(picker, "open", "wall.png", data, 50)

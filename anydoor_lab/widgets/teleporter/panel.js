@@ -4,19 +4,20 @@ import {
   underway, upload,
 } from "../elements.js";
 import { comparison, gallery, strip } from "./result.js";
-import { keepSettings, settings } from "./settings.js";
+import { chosenSettings, keepSettings, settings } from "./settings.js";
 
 function tell(model, text) {
   model.set("message", text);
   model.save_changes();
 }
 
-// a button that asks Python for something; what was said before is over
+// a button that asks Python for something, with the settings of that moment: a front end holds
+// changes back while the kernel is busy, but not messages; what was said before is over
 function asking(model, send, text, what, properties = {}) {
   return button(text, async () => {
     await Promise.allSettled(underway());
     tell(model, "");
-    send({ do: what });
+    send({ do: what, settings: chosenSettings(model) });
   }, properties);
 }
 

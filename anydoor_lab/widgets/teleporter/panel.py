@@ -62,6 +62,7 @@ class Panel(View):
         self.names = {key: list(values) for key, values in names.items()}
         self._valid: dict[str, Any] = {}
         super().__init__(_choices=self.names, idx=choices[0])
+        self.on_msg(self._take)
         for name, value in settings.items():
             setattr(self, name, value)
 
@@ -69,6 +70,12 @@ class Panel(View):
     def settings(self) -> dict[str, Any]:
         """All settings by name."""
         return {name: getattr(self, name) for name in SETTINGS}
+
+    def _take(self, _: Any, content: dict[str, Any], buffers: list[Any]) -> None:
+        """Set what the browser had chosen when a button was pressed, before others hear of it."""
+        for name in SETTINGS:
+            if name in content.get("settings", {}):
+                setattr(self, name, content["settings"][name])
 
     def name_after(self, *pictures: bytes) -> None:
         """Take a name from the first pictures and settings: a cell that is run again after a

@@ -68,16 +68,19 @@ export function settings(model) {
   return element("div", own, ...numbers, ...selects);
 }
 
+// all settings by name, as they stand
+export function chosenSettings(model) {
+  const names = [...Object.keys(NUMBERS), ...Object.keys(CHOICES)];
+  return Object.fromEntries(names.map((own) => [own, model.get(own)]));
+}
+
 // let the page keep the settings; those of a kernel that went away come back. Returns what frees
 // the view's name.
 export function keepSettings(model) {
-  const names = [...Object.keys(NUMBERS), ...Object.keys(CHOICES)];
+  const names = Object.keys(chosenSettings(model));
   const [name, free] = ownName(model.get("_name")), session = model.get("_session");
   const before = left(kept(), name, session);
-  const keep = () => {
-    const values = Object.fromEntries(names.map((own) => [own, model.get(own)]));
-    kept().set(name, { session, values });
-  };
+  const keep = () => { kept().set(name, { session, values: chosenSettings(model) }); };
   for (const own of names) model.on(`change:${own}`, keep);
   const changed = names.filter((own) => before && before.values[own] !== model.get(own));
   if (!changed.length) return free;
