@@ -67,7 +67,7 @@ def placed(pipeline: AnyDoorPipeline, conditions: Prepared, *how: Any) -> torch.
     return last(pipeline.denoise(conditions, seeds, *how)).x
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize("preset", ["exact", "draft"])
 def test_replayed_steps_make_the_same_latents(
     pipelines: tuple[AnyDoorPipeline, AnyDoorPipeline], prediction: str, preset: str

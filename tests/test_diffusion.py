@@ -18,7 +18,7 @@ from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.diffusion.timesteps import adaptive_timesteps, uniform_timesteps
 from anydoor_lab.structures.rng import rng_for
 
-PREDICTIONS = ("epsilon", "v_prediction")
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
 def scheduler_of(prediction: str = "epsilon", **settings: object) -> DDIMScheduler:
@@ -133,8 +133,20 @@ def test_noising_and_targets_are_those_of_diffusers(prediction: str) -> None:
     schedule = Schedule.of(theirs)
     x0, noise, t = normal(4, 4, 4, 4), normal(4, 4, 4, 4, seed=1), torch.tensor([0, 1, 500, 999])
     torch.testing.assert_close(schedule.add_noise(x0, noise, t), theirs.add_noise(x0, noise, t))
-    expected = noise if prediction == "epsilon" else theirs.get_velocity(x0, noise, t)
-    torch.testing.assert_close(schedule.target(x0, noise, t), expected)
+    expected = {"epsilon": noise, "v_prediction": theirs.get_velocity(x0, noise, t), "sample": x0}
+    torch.testing.assert_close(schedule.target(x0, noise, t), expected[prediction])
+
+
+def test_an_error_of_the_sample_weighs_as_the_error_of_v_that_it_makes() -> None:
+    v, sample = (Schedule.of(scheduler_of(name)) for name in ("v_prediction", "sample"))
+    x0, noise, t = normal(3, 4, 4, 4), normal(3, 4, 4, 4, seed=1), torch.tensor([500, 800, 999])
+    x, error = v.add_noise(x0, noise, t), normal(3, 4, 4, 4, seed=2)
+    alpha, sigma = v.alpha_sigma(t)
+    wrong = alpha * noise - sigma * x0 + error  # an output for v, and the sample it stands for
+    of_v = (wrong - v.target(x0, noise, t)) ** 2 * v.weight(t)
+    of_sample = (alpha * x - sigma * wrong - sample.target(x0, noise, t)) ** 2 * sample.weight(t)
+    torch.testing.assert_close(of_v, of_sample, rtol=1e-4, atol=1e-4)
+    assert float(sample.weight(torch.tensor([0])).max()) == pytest.approx(1 / 0.5**2)
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -147,8 +159,8 @@ def test_the_noise_read_from_a_perfect_output_is_the_noise_put_in(prediction: st
 
 
 def test_an_unknown_prediction_type_is_refused() -> None:
-    with pytest.raises(ValueError, match="'sample'; expected epsilon or v_prediction"):
-        Schedule(torch.ones(10), "sample")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'flow'; expected one of epsilon, v_prediction, sample"):
+        Schedule(torch.ones(10), "flow")  # type: ignore[arg-type]
 
 
 def test_a_schedule_that_ends_in_pure_noise_is_refused() -> None:

@@ -81,6 +81,7 @@ class DiffusionLoss(nn.Module):
         noisy = self.schedule.add_noise(x0, noise, t).to(tokens.dtype)
         output = self.model(noisy, t, tokens, details)
         squared = (output.float() - self.schedule.target(x0, noise, t).float()) ** 2
+        squared = squared * self.schedule.weight(t)
         weight = self._weights(batch["shape_mask"], squared)
         per_sample = (squared * weight).mean(dim=(1, 2, 3))
         groups = self._groups(t, batch["variation"], batch.get("set", ()))

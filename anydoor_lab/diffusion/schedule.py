@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
+from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.errors import InputError
 
-Prediction = Literal["epsilon", "v_prediction"]
+Prediction = Literal["epsilon", "v_prediction", "sample"]
+PREDICTIONS = get_args(Prediction)
+MIN_SIGMA = 0.5
+"""Below this much noise an error of x_0 weighs no more: there a network copies what it sees."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,15 +22,16 @@ class Schedule:
 
     Args:
         alphas_cumprod: (T,) float, falling.
-        prediction: what the network gives back: the noise eps, or v = alpha eps - sigma x_0.
+        prediction: what the network gives back: the noise eps, v = alpha eps - sigma x_0, or the
+            sample x_0 itself (what a narrow network learns of latents of many channels: it need
+            not carry the noise of each of them to its end).
     """
 
     alphas_cumprod: torch.Tensor
     prediction: Prediction = "epsilon"
 
     def __post_init__(self) -> None:
-        if self.prediction not in ("epsilon", "v_prediction"):
-            raise InputError(f"prediction is {self.prediction!r}; expected epsilon or v_prediction")
+        check_choice("prediction", self.prediction, PREDICTIONS)
         if float(self.alphas_cumprod.min()) <= 0:
             raise InputError(
                 "alphas_cumprod falls to 0 (zero terminal SNR), where eps says nothing of x_0; "
@@ -58,6 +63,8 @@ class Schedule:
         """What the network should predict at `t`."""
         if self.prediction == "epsilon":
             return noise
+        if self.prediction == "sample":
+            return x0
         alpha, sigma = self.alpha_sigma(t)
         return alpha * noise - sigma * x0
 
@@ -68,4 +75,13 @@ class Schedule:
         if self.prediction == "epsilon":
             return output
         alpha, sigma = self.alpha_sigma(t)
+        if self.prediction == "sample":
+            return (x - alpha * output) / sigma
         return alpha * output + sigma * x
+
+    def weight(self, t: torch.Tensor) -> torch.Tensor | float:
+        """What an error of the output at `t` weighs in the loss, (B, 1, 1, 1): 1, but an error of
+        the sample as much as the error of v that it makes, 1 / sigma^2, from `MIN_SIGMA` on."""
+        if self.prediction != "sample":
+            return 1.0
+        return self.alpha_sigma(t)[1].clamp(min=MIN_SIGMA) ** -2
