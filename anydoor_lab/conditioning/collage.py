@@ -74,6 +74,7 @@ def high_frequency(
     erosion_px: int = 5,
     erosion_passes: int = 2,
     threshold: int = 50,
+    power: float = 1.0,
 ) -> np.ndarray:
     """`hf`: the high-frequency map of Equation 1, I_h = (I * K_h + I * K_v) . I . M_erode.
 
@@ -85,6 +86,7 @@ def high_frequency(
         size_px: side at which edges are taken.
         erosion_px: side of the eroding square, of which `erosion_passes` follow each other.
         threshold: weaker edges (of 255) are dropped.
+        power: exponent of the edges' strength in [0, 1]; 1 is Equation 1, less lifts soft edges.
     """
     del rng
     colour = resized(image, size_px, size_px)
@@ -93,23 +95,25 @@ def high_frequency(
     eroded = cv2.erode(
         inside, square, iterations=erosion_passes, borderType=cv2.BORDER_CONSTANT, borderValue=0
     )
-    scaled = edge_map(colour, eroded, threshold)
+    scaled = edge_map(colour, eroded, threshold, power)
     height, width = image.shape[:2]
     if 2 * max(height, width) <= size_px:  # fewer than every second pixel: linear would alias
         return resized(scaled, height, width)
     return cv2.resize(scaled, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def edge_map(colour: np.ndarray, inside: np.ndarray, threshold: int) -> np.ndarray:
-    """`colour` (H, W, 3) uint8 weighed by its edges, uint8; black where `inside` (H, W) uint8 is 0
-    and where the edge is weaker than `threshold`."""
+def edge_map(
+    colour: np.ndarray, inside: np.ndarray, threshold: int, power: float = 1.0
+) -> np.ndarray:
+    """`colour` (H, W, 3) uint8 weighed by its edges to the `power`, uint8; black where `inside`
+    (H, W) uint8 is 0 and where the edge is weaker than `threshold`."""
     horizontal = cv2.convertScaleAbs(cv2.Sobel(colour, cv2.CV_16S, 1, 0, ksize=3))
     vertical = cv2.convertScaleAbs(cv2.Sobel(colour, cv2.CV_16S, 0, 1, ksize=3))
     averaged = cv2.addWeighted(horizontal, 0.5, vertical, 0.5, 0)
     edges = np.maximum.reduce(cv2.split(averaged)) * inside
     strong = (edges > 0) & (edges >= threshold)
     scaled = np.zeros_like(colour)
-    weights = edges[strong, None].astype(np.float32) / 255
+    weights = (edges[strong, None].astype(np.float32) / 255) ** power
     scaled[strong] = (weights * colour[strong].astype(np.float32)).astype(np.uint8)
     return scaled
 

@@ -148,8 +148,15 @@ def shown_settings(cfg: DictConfig) -> dict[str, Any]:
         **{key: shown[key] for key in ("grow", "id_margin") if key in shown},
         "remove_background": cfg.idx.remove_background,
         "collage": chosen_collage(cfg),
-        "collage_settings": {"hf": {"size_px": model.edge_px}, chosen_collage(cfg): own},
+        "collage_settings": {"hf": _edges(model), chosen_collage(cfg): own},
     }
+
+
+def _edges(model: DictConfig) -> dict[str, Any]:
+    """How a scale takes the HF map; older runs name the side alone."""
+    names = {"size_px": "edge_px", "erosion_px": "edge_erosion_px"}
+    names |= {name: f"edge_{name}" for name in ("threshold", "power")}
+    return {key: model[name] for key, name in names.items() if name in model}
 
 
 def chosen_sampling(model: DictConfig) -> dict[str, Any]:
