@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -15,14 +16,16 @@ from omegaconf import DictConfig
 from anydoor_lab.config.compose import output_folder, plain
 from anydoor_lab.config.door import door
 from anydoor_lab.config.resume import find_checkpoint, first_process, readable, shown_finished
-from anydoor_lab.runs.folder import BEFORE, GRID, SKIPPED, Run, read_facts
+from anydoor_lab.runs.folder import BEFORE, BEFORE_CROPS, GRID, SKIPPED, Run, read_facts
 from anydoor_lab.runs.lock import held
 from anydoor_lab.runs.records import append_record, keep_records
 from anydoor_lab.runs.settings import SETTINGS, first_difference
 from anydoor_lab.structures.files import write_sealed
-from anydoor_lab.structures.images import read_image
+from anydoor_lab.structures.images import read_image, write_image
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from anydoor_lab.config.assemble import Training
     from anydoor_lab.evaluation.generate import Generate
     from anydoor_lab.report.bench import Bench
@@ -104,7 +107,7 @@ class Trainer:
 
         training = self.training
         state = start(training.objective, training.settings, training.accelerator)
-        before = self.score_before()
+        before, crops = self.score_before()
         if checkpoint:
             self.restore(state, checkpoint)
         facts = {SETTINGS: self.run.settings, "frozen": training.frozen}
@@ -116,7 +119,7 @@ class Trainer:
         if tracker:
             rows = [before, after, *self.bench.anchors()]
             seed = self.training.settings.seed
-            scores = self.bench.report(rows, results, self.run.folder, seed)
+            scores = self.bench.report(rows, results, self.run.folder, seed, crops)
             self.conclude(scores, after, state, tracker)
 
     def restore(self, state: TrainingState, checkpoint: Checkpoint) -> None:
@@ -127,19 +130,24 @@ class Trainer:
             state.skipped = (0, 0)
         self.training.accelerator.print(f"resuming {checkpoint.path} at step {checkpoint.step}")
 
-    def score_before(self) -> dict[str, Any]:
-        """The row of the weights the run began with, scored once and kept in its folder."""
+    def score_before(self) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """The row of the weights the run began with, and the crops they make; scored once and kept
+        in its folder. There are no crops in runs of older versions."""
         from anydoor_lab.training.processes import from_first
 
-        path = self.run.folder / BEFORE
+        path, crops = self.run.folder / BEFORE, self.run.folder / BEFORE_CROPS
         known = readable(path) if self.leading else None
         row: dict[str, Any] | None = from_first(known)
         if row is None:
-            row = self.bench.score(self.method, "before training")[0]
+            row, results = self.bench.score(self.method, "before training")
             self.training.pipeline.captures.clear()  # training needs their memory
             if self.leading:
+                shutil.rmtree(crops, ignore_errors=True)
+                made = [result.crop for result in results if result.crop is not None]
+                for number, crop in enumerate(made):
+                    write_image(crops / f"{number:02d}.png", crop)
                 write_sealed(path, row)
-        return row
+        return row, [read_image(picture) for picture in sorted(crops.glob("*.png"))]
 
     def follow(
         self,

@@ -101,7 +101,7 @@ def test_every_choice_of_every_group_trains_and_is_scored(
 
 
 def test_the_large_scales_settings_train_on_a_folder_of_weights(quick_train: Train) -> None:
-    expects = ["model.expects.prediction_type=v_prediction", "model.expects.cross_attention_dim=32"]
+    expects = ["model.expects.prediction_type=sample", "model.expects.cross_attention_dim=32"]
     folder = quick_train("model=sd21", "model.name=sd21", "train.sample_posterior=true", *expects)
     assert json.loads((folder / "scores.json").read_text())["scale"] == "sd21"
 
@@ -185,6 +185,23 @@ def test_a_run_leaves_everything_the_design_promises(quick_train: Train) -> None
     assert len(list((folder / "samples").glob("final_*.png"))) == 1
     facts = json.loads((folder / "run.json").read_text())
     assert "used" in facts["data"] and facts["versions"]["torch"]
+
+
+def test_the_table_has_the_paired_gain_and_the_picture_what_was_made_before(
+    quick_train: Train,
+) -> None:
+    folder = quick_train("train.learning_rate=1e-2", "train.ema_decay=0.0", "eval.num_shown=2")
+    rows = json.loads((folder / "scores.json").read_text())["rows"]
+    gain = np.mean(np.subtract(rows[1]["dino_each"], rows[0]["dino_each"]))
+    (line,) = (one for one in (folder / "scores.md").read_text().splitlines() if "gain" in one)
+    assert f"{gain:.1f} [" in line
+    before = [read_image(folder / "before" / f"{number:02d}.png") for number in (0, 1)]
+    drawn = read_image(folder / "grid.png")
+    shutil.rmtree(folder / "before")
+    (folder / "scores.json").unlink()
+    quick_train("train.learning_rate=1e-2", "train.ema_decay=0.0", "eval.num_shown=2")
+    again = read_image(folder / "grid.png")
+    assert len(before) == 2 and drawn.shape[1] > again.shape[1], "one column more"
 
 
 def test_a_finished_run_is_not_trained_again(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from anydoor_lab.data.source import reasons
@@ -21,7 +22,13 @@ from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.report.pictures import PICTURES, save_pictures
 from anydoor_lab.report.rows import rows_of_scores, write_rows, write_singles
-from anydoor_lab.report.scores import caption_of, pairs_called, save_results, score_table
+from anydoor_lab.report.scores import (
+    caption_of,
+    gain_row,
+    pairs_called,
+    save_results,
+    score_table,
+)
 from anydoor_lab.runs.folder import GRID, SCORES
 from anydoor_lab.runs.provenance import commit
 from anydoor_lab.structures.files import write_sealed
@@ -98,10 +105,13 @@ class Bench:
         results: Sequence[Result],
         folder: Path,
         seed: int | None = None,
+        before: Sequence[np.ndarray] | None = None,
     ) -> dict[str, Any]:
         """Write scores.json, rows, the table and the picture; print the table and where they are.
 
         The last row that is no anchor is the model the run stands for; `seed` is its training's.
+        With the crops made `before` it (none where they are not known) the table has its paired
+        gain over the first row.
         """
         origins = [
             {"origin": p.origin, "variation": p.variation, "quality": p.quality} for p in self.pairs
@@ -123,10 +133,14 @@ class Bench:
             "rows": list(rows),
             "pairs": origins,
         }
-        table = score_table(scores)
+        gain = None if before is None else gain_row(scores)
+        after = models[-1] + 1
+        shown = [*rows[:after], *([gain] if gain else []), *rows[after:]]
+        table = score_table({**scores, "rows": shown})
         written = table.write(folder, "scores")
         title = f"Results on {pairs_called(scores)}"
-        picture = save_results(results, caption_of(scores, title), folder / GRID)
+        caption = caption_of(scores, title)
+        picture = save_results(results, caption, folder / GRID, before or ())
         rows_at = write_rows(rows_of_scores(scores, seed=seed), folder)["csv"]
         write_singles(scores, folder)
         save_pictures(results, folder / PICTURES)

@@ -10,7 +10,7 @@ import numpy as np
 
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.report.caption import Caption
-from anydoor_lab.report.differences import difference_rows
+from anydoor_lab.report.differences import difference_rows, differences
 from anydoor_lab.report.figures import compare_runs, save
 from anydoor_lab.report.rows import rows_of_scores, write_rows
 from anydoor_lab.report.sheets import Cell, grid
@@ -85,6 +85,17 @@ def without_singles(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if not key.endswith("_each")}
 
 
+def gain_row(scores: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How much higher the run's model is than its first row, pair by pair, as a row of the table;
+    None where there is no other row or no single score."""
+    found = differences({**scores, "model_row": 0}, scores) if scores["model_row"] else []
+    row: dict[str, Any] = {"run": "gain, paired"}
+    for score in found:
+        key = score.metric.removesuffix("_difference")
+        row |= {key: score.value, f"{key}_low": score.ci95[0], f"{key}_high": score.ci95[1]}
+    return row if found else None
+
+
 def result_row(result: Result) -> list[np.ndarray | Cell]:
     """Reference | scene with region | collage | result | ground truth.
 
@@ -110,11 +121,17 @@ def _marked(pair: Pair, region: np.ndarray) -> np.ndarray:
     return marked
 
 
-def save_results(results: Sequence[Result], caption: Caption, path: Path) -> Path:
-    """The picture of several results, one row each."""
-    rows = [result_row(result) for result in results]
+def save_results(
+    results: Sequence[Result], caption: Caption, path: Path, before: Sequence[np.ndarray] = ()
+) -> Path:
+    """The picture of several results, one row each; with the crops made `before`, (R, R, 3) uint8,
+    beside theirs."""
+    rows, headers = [result_row(result) for result in results], list(HEADERS)
+    if before and len(before) == len(rows):
+        rows = [[*row[:-2], crop, *row[-2:]] for row, crop in zip(rows, before, strict=True)]
+        headers = [*HEADERS[:-2], "before", "after", HEADERS[-1]]
     notes = [result.pair.variation for result in results]
-    return save(grid(rows, HEADERS, notes, title=str(caption), side_px=160), path)
+    return save(grid(rows, headers, notes, title=str(caption), side_px=160), path)
 
 
 def write_comparison(

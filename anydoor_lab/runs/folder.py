@@ -29,12 +29,14 @@ from anydoor_lab.structures.files import ASIDE, read_sealed, write_sealed, write
 
 FACTS, SCORES, GRID = "run.json", "scores.json", "grid.png"
 BEFORE, SKIPPED, FAILURE = "before.json", "skipped.jsonl", "failure.json"
+BEFORE_CROPS = "before"
 ABSENCE = "not_run.json"
 WRITTEN = (CONFIG, FACTS, SCORES, GRID, BEFORE, SKIPPED, FAILURE, ABSENCE,
            "metrics.jsonl", "wandb_id.txt",
            "loss.png", "scores.md", "scores.csv", "scores.tex", "scores.parquet",
            "rows.csv", "rows.parquet",
-           "checkpoints", "samples", "results", "generated", "wandb", LOCK)  # fmt: skip
+           "checkpoints", "samples", BEFORE_CROPS, "results", "generated", "wandb",
+           LOCK)  # fmt: skip
 """What runs write; everything else in a run's folder is the user's."""
 
 SCORES_KEYS = ("scale", "protocol", "seed", "commit", "n", "model_row", "rows")
