@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -62,12 +62,32 @@ def is_held_out(thing: Thing) -> bool:
     """Whether a thing belongs to the held-out split: by its category or family, nothing else."""
     if thing.category in HELD_OUT_CATEGORIES:
         return True
-    return zlib.crc32(thing.family.encode()) % HELD_OUT_ONE_IN == 0
+    return _nth_family(thing, HELD_OUT_ONE_IN)
 
 
-def of_split(things: Iterable[Thing], split: Split) -> list[Thing]:
-    """The things of one split, in their order."""
-    return [thing for thing in things if is_held_out(thing) == (split == "held_out")]
+def of_split(
+    things: Iterable[Thing], split: Split, categories: Sequence[str] | None = None
+) -> list[Thing]:
+    """The things of one split, in their order; with `categories` only of these, of which every
+    fourth family is held out, also of those that the embedded networks never saw.
+
+    Raises:
+        ValueError: a category that no thing has.
+    """
+    things = list(things)
+    if categories is None:
+        return [thing for thing in things if is_held_out(thing) == (split == "held_out")]
+    known = {thing.category for thing in things}
+    if unknown := [name for name in categories if name not in known]:
+        seen = f"data.categories names {unknown[0]!r}"
+        raise InputError(f"{seen}; expected some of {', '.join(sorted(known))}")
+    chosen = [thing for thing in things if thing.category in categories]
+    return [t for t in chosen if _nth_family(t, 4) == (split == "held_out")]
+
+
+def _nth_family(thing: Thing, number: int) -> bool:
+    """Whether a thing is of the one family among so many that is held out."""
+    return zlib.crc32(thing.family.encode()) % number == 0
 
 
 @cache

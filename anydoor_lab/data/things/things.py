@@ -58,6 +58,7 @@ class Things:
         drawn: entries of the drawn world, per rendered object.
         drawn_places: share of the pictures that stand before a drawn place.
         hidden: share of the pictures in which something stands before the object.
+        categories: only things of these, split by family alone ("food-sweet" ...); None: of all.
         root: None for the package's 128 px pictures; else the folder of the unpacked original
             sets (256 px), or any folder of pictures with alpha.
 
@@ -84,6 +85,7 @@ class Things:
         drawn: float = 0.1,
         drawn_places: float = 0.2,
         hidden: float = 0.1,
+        categories: Sequence[str] | None = None,
         root: str | Path | None = None,
     ) -> None:
         _check(split, size_px, object_size, filled, drawn, drawn_places, hidden)
@@ -92,7 +94,7 @@ class Things:
         self.drawn_places, self.hidden = drawn_places, hidden
         self._variations, self._weights = _checked_weights(variations)
         found, rejected = originals.things_of(root)
-        self._things = catalogue.of_split(found, split)
+        self._things = catalogue.of_split(found, split, categories)
         if not self._things:
             raise InputError(
                 f"no object is in split {split!r}; give more objects than {len(found)}"
