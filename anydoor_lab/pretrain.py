@@ -59,7 +59,9 @@ def pretrain(cfg: DictConfig) -> Path:
         raise InputError(f"{folder} holds a finished part; remove it or choose another out=")
     pools = {split: _filled(cfg, split) for split in ("train", "held_out")}
     torch.manual_seed(cfg.part.fit.seed)
-    objective = leaf(cfg.part.objective)(leaf(cfg.part.network)(), **_needed(cfg))
+    needed = _needed(cfg)
+    base = {"base": needed.pop("base")} if "base" in needed else {}  # what the network begins as
+    objective = leaf(cfg.part.objective)(leaf(cfg.part.network)(**base), **needed)
     begun_from = _begun(cfg, objective.network)
     samples, held_out = (_samples(cfg, pool) for pool in pools.values())
     settings = FitSettings(**plain(cfg.part.fit))
@@ -179,10 +181,13 @@ def _trained(
     return facts
 
 
+_FREE = ("steps", "workers", "checkpoint_every")
+
+
 def _lasting(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without what may change while it is followed: how long it trains, how it is
-    scored."""
-    fit = {name: value for name, value in recipe["fit"].items() if name != "steps"}
+    """A recipe without what may change while it is followed: how long it trains, how many
+    processes draw, how it is scored."""
+    fit = {name: value for name, value in recipe["fit"].items() if name not in _FREE}
     return {**recipe, "fit": fit, "bench": None}
 
 

@@ -52,7 +52,7 @@ def make_vae() -> AutoencoderKL:
     )
 
 
-def make_scheduler(prediction: str = "v_prediction") -> DDIMScheduler:
+def make_scheduler(prediction: str = "sample") -> DDIMScheduler:
     """A cosine schedule of 1000 steps."""
     return DDIMScheduler(
         beta_schedule="squaredcos_cap_v2",

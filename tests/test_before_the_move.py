@@ -29,6 +29,10 @@ EXPECTED = json.loads((STORED / "expected" / "pictures.json").read_text())
 RIM_PX = 5
 PLACE = ["scene=pair/scene.png", "mask=pair/scene_mask.png", "reference=pair/reference.png"]
 PLACE += ["reference_mask=pair/reference_mask.png", f"seed={SEED}", "blend=crop", "out=out/run.png"]
+THEN = ["model.expects.prediction_type=v_prediction", "model.resolution=64", "model.id_size=64"]
+THEN += ["collage.erosion_px=5", "collage.threshold=50", "collage.power=1.0", "data=world"]
+THEN += ["data.size_px=96"]
+"""What the tiny scale was when the run was made."""
 
 
 @pytest.fixture
@@ -83,7 +87,7 @@ def test_generate_and_evaluate_read_a_run(folders: Path) -> None:
 
 def test_the_same_command_goes_on_with_a_run(folders: Path) -> None:
     command = json.loads((folders / "run" / "run.json").read_text())["overrides"]
-    said = python("-m", "anydoor_lab.train", *command, "hydra.run.dir=run", cwd=folders)
+    said = python("-m", "anydoor_lab.train", *command, *THEN, "hydra.run.dir=run", cwd=folders)
     assert "at step 2" in said
     steps = [json.loads(line) for line in (folders / "run" / "metrics.jsonl").open()]
     assert [record["step"] for record in steps] == [1, 2, 3]

@@ -205,7 +205,7 @@ def test_the_recipe_for_things_trains_without_a_pool_and_goes_on_where_it_stoppe
     )  # fmt: skip
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         short, long = (
-            compose("pretrain", overrides=["part=things/vae", *settings, f"part.fit.steps={steps}"])
+            compose("pretrain", overrides=["part=vae", *settings, f"part.fit.steps={steps}"])
             for steps in (2, 4)
         )
     card = read_card(pretrain(short))

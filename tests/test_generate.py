@@ -155,4 +155,4 @@ def test_what_will_be_written_is_said_with_a_better_setting(
     assert "of the scene will be written" in said
     assert "warning  the mask has 2 parts" in said and "blend=mask writes the parts alone" in said
     run(BOX, "out=boxed.png")
-    assert "warning" not in capsys.readouterr().out
+    assert "parts" not in capsys.readouterr().out

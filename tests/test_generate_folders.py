@@ -85,8 +85,11 @@ def test_several_proposals_a_place_are_those_of_the_seeds(place: Path) -> None:
     quick = ["num_inference_steps=1", "box=[20,30,60,90]"]
     assert generate(place, *quick, "num_proposals=2").code == 0
     assert generate(place, *quick, "seed=1", out="second").code == 0
-    second = read_image(place / "second" / "bear__desk.png")
-    assert np.array_equal(second, read_image(place / "done" / "bear__desk_1.png"))
+    second, of_two = (
+        read_image(place / path).astype(int)
+        for path in ("second/bear__desk.png", "done/bear__desk_1.png")
+    )
+    assert abs(second - of_two).max() <= 1  # two at a time: the sums' order is another
 
 
 def test_one_picture_and_folders_go_through_the_same_method(place: Path) -> None:

@@ -57,7 +57,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> JointSamples:
 def placing() -> JointPlacing:
     torch.manual_seed(0)
     cfg = config("out=.")
-    built: JointPlacing = leaf(cfg.part.objective)(leaf(cfg.part.network)(), **NEEDED)
+    network = leaf(cfg.part.network)(base=embedded_folder("base"))
+    built: JointPlacing = leaf(cfg.part.objective)(network, **NEEDED)
     return built
 
 
@@ -87,7 +88,7 @@ def test_most_joint_samples_are_stills_and_many_stand_in_boxes_that_do_not_fit(
 
 def test_each_sample_gets_its_own_extractors_tokens(placing: JointPlacing) -> None:
     model: JointAnyDoor = placing.loss.model
-    image = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(4, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     tokens = model.tokens(image, torch.arange(4))
     with torch.no_grad():
         clip = model.id_extractor["clip"](image)
@@ -106,7 +107,7 @@ def test_repeating_a_set_of_tokens_changes_nothing_for_attention() -> None:
 
 
 def test_every_projector_gets_a_gradient_whatever_the_batch_holds(placing: JointPlacing) -> None:
-    image = torch.rand(2, 3, 64, 64)
+    image = torch.rand(2, 3, 128, 128)
     placing.zero_grad()
     placing.loss.model.tokens(image, torch.tensor([1, 1])).sum().backward()
     gradients = {n: p.weight.grad for n, p in placing.network.projectors.items()}
@@ -126,8 +127,7 @@ def test_training_leaves_the_frozen_parts_alone(placing: JointPlacing) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("parts")
     few = ("part.fit.steps=2", "part.fit.batch_size=4", "part.bench.num_pairs=2")
-    pool = (f"pool={out}/pool", "entries.train=8", "entries.held_out=8", "num_scored=4")
-    return pretrain(config(f"out={out}", *pool, *few, "+part.bench.num_diverse=0"))
+    return pretrain(config(f"out={out}", "num_scored=4", *few, "+part.bench.num_diverse=0"))
 
 
 def test_the_door_writes_a_joint_network_without_the_frozen_parts(made: Path) -> None:
@@ -174,9 +174,8 @@ def test_a_part_begins_with_the_weights_it_is_told_to_and_its_card_says_so(
     made: Path, tmp_path: Path
 ) -> None:
     still = ("part.fit.steps=1", "part.fit.batch_size=4", "part.fit.learning_rate=0.0")
-    pool = (f"pool={made.parent}/pool", "entries.train=8", "entries.held_out=8", "num_scored=4")
     bench = ("part.bench.num_pairs=2", "+part.bench.num_diverse=0")
-    again = pretrain(config(f"out={tmp_path}", f"begin={made}", *pool, *still, *bench))
+    again = pretrain(config(f"out={tmp_path}", f"begin={made}", "num_scored=4", *still, *bench))
     assert read_card(again)["begun_from"]["samples_seen"] == 8
     first, second = (JointNetwork.from_pretrained(f).state_dict() for f in (made, again))
     assert first.keys() == second.keys()
@@ -211,7 +210,8 @@ def test_the_embedded_anydoor_is_the_one_of_its_card_and_recipe() -> None:
     folder = embedded_folder("anydoor")
     card = read_card(folder)
     assert card["weights"] == weights_hash(folder)
-    shipped, recipe = JointNetwork.from_pretrained(folder), leaf(config("out=.").part.network)()
+    shipped = JointNetwork.from_pretrained(folder)
+    recipe = leaf(config("out=.").part.network)(base=embedded_folder("base"))
     shapes = [{n: t.shape for n, t in net.state_dict().items()} for net in (shipped, recipe)]
     assert shapes[0] == shapes[1]
     assert all(torch.isfinite(tensor).all() for tensor in shipped.state_dict().values())
@@ -220,7 +220,7 @@ def test_the_embedded_anydoor_is_the_one_of_its_card_and_recipe() -> None:
 def test_the_embedded_anydoor_keeps_more_of_an_object_than_another_one_has() -> None:
     rows = {row["run"]: row for row in read_card(embedded_folder("anydoor"))["bench"]["rows"]}
     settings = EvalSettings(num_pairs=16, num_diverse=0)
-    source = World(split="held_out")
+    source = World(split="held_out", size_px=192)
     pairs = held_out_pairs(source, settings)
     judges = build_judges(compose_config("evaluate")).of(source)
     method = AnyDoorMethod(load_pipeline("embedded:anydoor"))

@@ -72,7 +72,7 @@ def test_two_processes_score_as_one(runs: dict[int, Path]) -> None:
     assert one[0] == two[0]  # before training: the same weights, scored by two in shares
     assert two[1]["dino"] == pytest.approx(one[1]["dino"], abs=0.5)
     assert len(two[1]["dino_each"]) == 8
-    assert "attribute_accuracy" in two[0]
+    assert "lab_difference" in two[0]
 
 
 def test_two_processes_go_on_with_a_run(runs: dict[int, Path]) -> None:

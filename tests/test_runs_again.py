@@ -19,7 +19,7 @@ from networks import model_overrides
 QUICK = ["train.steps=1", "train.batch_size=2", "train.workers=0", "model.num_inference_steps=2",
          "logger=silent", "eval=fast", "eval.num_pairs=2", "eval.num_diverse=1",
          "eval.num_shown=1"]  # fmt: skip
-SD21 = ["model=sd21", "model.name=sd21", "model.expects.prediction_type=v_prediction",
+SD21 = ["model=sd21", "model.name=sd21", "model.expects.prediction_type=sample",
         "model.expects.cross_attention_dim=32"]  # fmt: skip
 
 

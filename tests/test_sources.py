@@ -176,7 +176,7 @@ def test_offline_without_weights_the_command_ends_in_one_sentence(tmp_path: Path
 def test_the_tiny_base_is_refused_at_the_papers_scale(tmp_path: Path, networks: Path) -> None:
     result = train_sd21(tmp_path, f"model.base={networks / 'base'}")
     assert result.returncode == 2
-    assert "prediction_type is v_prediction, expected epsilon" in result.stderr
+    assert "prediction_type is sample, expected epsilon" in result.stderr
 
 
 def test_the_papers_scale_builds_from_local_folders(networks: Path, tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_the_first_notebook_in_jupyterlab_places_an_object_only_inside(tmp_path:
         panel, painter = panels.first, shown.locator(".ad-painter").nth(1)
         shown.locator(".ad-painter[data-ready]").nth(3).wait_for(state="attached", timeout=LONG)
         painter.scroll_into_view_if_needed()
-        drag(shown, painter, (20, 30, 74, 88), (128, 128))
+        drag(shown, painter, (30, 45, 111, 132), (192, 192))
         wait_until(lambda: painter.get_attribute("data-strokes") == "1", 60, "the stroke sent")
         panel.get_by_role("button", name="Generate", exact=True).click()
         wait_until(lambda: pressed(panel, 2), SLOW / 1000, "a result")
@@ -261,7 +261,7 @@ def test_the_first_notebook_in_jupyterlab_places_an_object_only_inside(tmp_path:
         screenshot(shown, "lab_1280")
         shown.set_viewport_size({"width": 800, "height": 1200})
         screenshot(shown, "lab_800")
-    check_only_inside(next(tmp_path.rglob("placed_0002.json")), (20, 30, 74, 88))
+    check_only_inside(next(tmp_path.rglob("placed_0002.json")), (30, 45, 111, 132))
 
 
 def pressed(panel: Any, times: int) -> bool:

@@ -247,6 +247,6 @@ def test_the_yaml_levels_build_and_the_easy_one_is_the_default() -> None:
     for level in (easy, hard):
         level.pop("_target_")
         level.pop("defaults", None)
-    world, default = World(**easy), World()
+    world, default = World(**easy), World(size_px=easy["size_px"])
     assert same(drawn(world, 0), drawn(default, 0)) and len(world) == len(default)
     assert len(World(**hard)) > 5 * len(world)

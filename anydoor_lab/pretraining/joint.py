@@ -45,7 +45,7 @@ class JointSamples:
         seed: decides every draw.
         settings: keyword arguments of `Conditioner`, and of the pipeline.
         augmentation: keyword arguments of `Conditioner` for training.
-        edge_px: side at which the HF map takes edges.
+        edges: how the HF map takes them, keyword arguments of `high_frequency`.
         collages: relative frequency by name.
         extractors: relative frequencies of `CHOICES`.
         remove_background: share of the samples whose id_image is cut out.
@@ -60,7 +60,7 @@ class JointSamples:
         seed: int,
         settings: dict[str, Any],
         augmentation: dict[str, Any],
-        edge_px: int,
+        edges: dict[str, int],
         collages: dict[str, float],
         extractors: Sequence[float],
         remove_background: float,
@@ -70,7 +70,7 @@ class JointSamples:
     ) -> None:
         self.seed, self.remove_background = seed, remove_background
         self.world: Any = getattr(frames, "world", frames)
-        self.settings, self.edge_px = settings, edge_px
+        self.settings, self.edges = settings, edges
         shown = self.world.varied(variations)
         self.names, self.collage_weights = list(collages), _shares(collages.values())
         self.extractor_weights = _shares(extractors)
@@ -81,7 +81,7 @@ class JointSamples:
                     **settings,
                     **augmentation,
                     remove_background=cut_out,
-                    collage=_collage(name, edge_px),
+                    collage=_collage(name, edges),
                 ),
                 seed,
                 still_share,
@@ -104,9 +104,9 @@ def _shares(weights: Any) -> np.ndarray:
     return values / values.sum()
 
 
-def _collage(name: str, edge_px: int) -> Any:
+def _collage(name: str, edges: dict[str, int]) -> Any:
     function: Any = COLLAGES[name]
-    return partial(function, size_px=edge_px) if name == "hf" else function
+    return partial(function, **edges) if name == "hf" else function
 
 
 class JointNetwork(nn.Module):
@@ -122,7 +122,7 @@ class JointNetwork(nn.Module):
 
     @classmethod
     def from_base(
-        cls, *, base: str, stem_channels: Sequence[int], widths: dict[str, int]
+        cls, *, base: str | Path, stem_channels: Sequence[int], widths: dict[str, int]
     ) -> JointNetwork:
         """As AnyDoor begins (Sec. 3.2): from a diffusion base.
 
@@ -257,7 +257,7 @@ class JointPlacing(nn.Module):
             id_extractor=model.id_extractor[extractor],
             scheduler=self.scheduler,
             **samples.settings,
-            collage_settings={"hf": {"size_px": samples.edge_px}},
+            collage_settings={"hf": samples.edges},
             num_inference_steps=SAMPLING_STEPS,
             guidance_scale=GUIDANCE,
         )

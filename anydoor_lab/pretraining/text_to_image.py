@@ -15,6 +15,7 @@ from torch.utils.data import default_collate
 from transformers import CLIPTextModel
 
 from anydoor_lab.data.rows import RowFile
+from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.models.vae import decode_latents, latents_side
 from anydoor_lab.pretraining.captions import TEMPLATES, put, tokenized, tokenizer_of
 from anydoor_lab.pretraining.folders import weights_hash
@@ -27,7 +28,7 @@ NUM_TIMESTEPS = 1000
 SCHEDULE = {
     "num_train_timesteps": NUM_TIMESTEPS,
     "beta_schedule": "squaredcos_cap_v2",
-    "prediction_type": "v_prediction",
+    "prediction_type": "sample",
     "clip_sample": False,
     "set_alpha_to_one": True,
     "timestep_spacing": "trailing",
@@ -132,7 +133,7 @@ class LatentSamples:
 
 
 class TextToImage(nn.Module):
-    """Prediction of v from noised latents and the frozen text tower's last hidden states.
+    """Prediction of clean latents from noised ones and the frozen text tower's last hidden states.
 
     Args:
         network: the UNet to train.
@@ -149,22 +150,24 @@ class TextToImage(nn.Module):
         self.tokenizer = tokenizer_of(clip)
         self.vae = AutoencoderKL.from_pretrained(vae).requires_grad_(False)
         self.scheduler = DDIMScheduler(**SCHEDULE)
+        self.schedule = Schedule.of(self.scheduler)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """`loss` of {"latents", "noise", "t", "ids", "attention"}."""
         latents, noise, t = batch["latents"], batch["noise"], batch["t"]
-        noisy = self.scheduler.add_noise(latents, noise, t)
-        target = self.scheduler.get_velocity(latents, noise, t)
+        noisy = self.schedule.add_noise(latents, noise, t)
+        target = self.schedule.target(latents, noise, t)
         states = self.text(batch["ids"], attention_mask=batch["attention"]).last_hidden_state
         predicted = self.network(noisy, t, encoder_hidden_states=states).sample
-        return {"loss": functional.mse_loss(predicted, target)}
+        squared = (predicted - target) ** 2
+        return {"loss": (squared * self.schedule.weight(t)).mean()}
 
     def finish(self, samples: LatentSamples, count: int) -> None:
         """Nothing is measured into the config."""
 
     @torch.no_grad()
     def scores(self, samples: LatentSamples, count: int) -> dict[str, float]:
-        """`held_out_loss` of `count` samples: mean squared error of v."""
+        """`held_out_loss` of `count` samples: mean squared error as in training."""
         losses = [float(self(batch)["loss"]) for batch in batches(samples, count)]
         return {"held_out_loss": float(np.mean(losses)), "crops": float(count)}
 
@@ -182,8 +185,8 @@ class TextToImage(nn.Module):
         for t in self.scheduler.timesteps:
             doubled = torch.cat([latents, latents])
             told, untold = self.network(doubled, t, encoder_hidden_states=states).sample.chunk(2)
-            v = untold + guidance * (told - untold)
-            latents = self.scheduler.step(v, t, latents).prev_sample
+            output = untold + guidance * (told - untold)
+            latents = self.scheduler.step(output, t, latents).prev_sample
         joined = latents_side(self.vae, self.network.config.in_channels)
         return as_picture(decode_latents(self.vae, latents, joined).numpy())
 

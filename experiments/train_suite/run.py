@@ -2,7 +2,7 @@
 
     python experiments/train_suite/run.py --minutes 12 --device cuda [--part anydoor ...]
 
-Every part is `python -m anydoor_lab.pretrain part=things/<part>`. When the time is over, the part
+Every part is `python -m anydoor_lab.pretrain part=<part>`. When the time is over, the part
 in work saves itself and stops. What is there then lies in at most eight files of at most 16 MiB
 (`suite.00` ...); joined and unpacked elsewhere (`cat suite.* | tar x`) the training goes on there.
 """
@@ -28,7 +28,7 @@ ON_GPU = {  # batch size and steps
 
 def command(part: str, chosen: argparse.Namespace) -> list[str]:
     """The pretraining of one part; on a GPU with large batches and several times the samples."""
-    words = [sys.executable, "-m", "anydoor_lab.pretrain", f"part=things/{part}"]
+    words = [sys.executable, "-m", "anydoor_lab.pretrain", f"part={part}"]
     words += [f"out={chosen.out}", *(GPU if chosen.device == "cuda" else ())]
     if chosen.device == "cuda":
         size, steps = ON_GPU[part]
