@@ -114,6 +114,10 @@ def test_a_board_fills_compares_opens_and_is_saved_as_a_page(tmp_path: Path) -> 
         wait_until(lambda: shown.locator(".ad-teleporter").evaluate(in_sight), 20, "in sight")
         shown.set_viewport_size({"width": 800, "height": 1000})
         screenshot(shown, "board_800")
+        shown.set_viewport_size({"width": 500, "height": 1000})
+        inside = "e => e.scrollWidth <= e.clientWidth && e.clientWidth > 300"
+        wait_until(lambda: board.locator(".ad-scroll").evaluate(inside), 20, "no sideways scroll")
+        screenshot(shown, "board_500")
     saved = next(tmp_path.rglob("board.html"))
     assert len(pd.read_csv(saved.with_name("rows.csv"))) == 8
     opens_offline(saved)

@@ -105,7 +105,8 @@ function cell(board, k, name) {
 function grid(board) {
   const { model } = board, rows = model.get("rows"), columns = model.get("columns");
   const root = element("div", { className: "ad-grid", role: "grid", "aria-label": "Board" });
-  root.style.gridTemplateColumns = `92px repeat(${columns.length}, var(--cell))`;
+  root.style.setProperty("--columns", columns.length);
+  root.style.gridTemplateColumns = "92px repeat(var(--columns), var(--cell))";
   const head = (className, role, text) => (
     element("div", { className, role }, text.replaceAll(", ", "\n"))
   );
