@@ -219,7 +219,7 @@ class JointPlacing(nn.Module):
 
     @torch.no_grad()
     def scores(self, samples: JointSamples, count: int) -> dict[str, float]:
-        """`held_out_loss` of `count` samples: mean squared error of v, weighted as in training."""
+        """`held_out_loss` of `count` samples: the training's loss of them."""
         losses = [float(self(batch)["loss"]) for batch in batches(samples, count)]
         return {"held_out_loss": float(np.mean(losses)), "samples": float(count)}
 

@@ -17,6 +17,8 @@ HELD_OUT_CATEGORIES = ("musical-instrument", "food-sweet", "animal-marine")
 """Categories of which the train split holds nothing."""
 HELD_OUT_ONE_IN = 10
 """About one family of the other categories in so many is held out as well."""
+CHOSEN_ONE_IN = 4
+"""About one family in so many is held out where categories are chosen: there are few."""
 LICENCES = ("public domain", "CC0-1.0", "CC-BY-2.0", "CC-BY-4.0", "MIT", "Apache-2.0", "BSD", "OFL")
 """What the pictures of the package may be under; `build.py` and a test refuse anything else."""
 MADE = ("filled", "drawn")
@@ -68,8 +70,8 @@ def is_held_out(thing: Thing) -> bool:
 def of_split(
     things: Iterable[Thing], split: Split, categories: Sequence[str] | None = None
 ) -> list[Thing]:
-    """The things of one split, in their order; with `categories` only of these, of which every
-    fourth family is held out, also of those that the embedded networks never saw.
+    """The things of one split, in their order; with `categories` only of these, split by family
+    alone, also those that the embedded networks never saw.
 
     Raises:
         ValueError: a category that no thing has.
@@ -82,7 +84,7 @@ def of_split(
         seen = f"data.categories names {unknown[0]!r}"
         raise InputError(f"{seen}; expected some of {', '.join(sorted(known))}")
     chosen = [thing for thing in things if thing.category in categories]
-    return [t for t in chosen if _nth_family(t, 4) == (split == "held_out")]
+    return [t for t in chosen if _nth_family(t, CHOSEN_ONE_IN) == (split == "held_out")]
 
 
 def _nth_family(thing: Thing, number: int) -> bool:
