@@ -17,7 +17,7 @@ from anydoor_lab.data.readers.folder import Folder
 from anydoor_lab.data.source import Counts, note_of
 from anydoor_lab.data.world import World
 from anydoor_lab.evaluation.judges import Judges
-from anydoor_lab.evaluation.pairs import held_out_pairs
+from anydoor_lab.evaluation.pairs import held_out_pairs, reference_region
 from anydoor_lab.evaluation.score import row_of
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.methods.copy_paste import CopyPaste
@@ -178,3 +178,15 @@ def test_the_running_mean_has_the_same_interval() -> None:
     metric.add(torch.tensor([1.0, 99.0]))
     interval = metric.interval(all_processes=False)
     assert (interval.low, interval.high) == (0.0, 100.0)
+
+
+def test_of_one_photo_a_result_is_compared_with_the_object_as_the_scene_prints_it() -> None:
+    mask = np.zeros((20, 20), np.bool_)
+    mask[4:12, 6:14] = True
+    photo, print_ = (np.full((20, 20, 3), value, np.uint8) for value in (200, 90))
+    for masked in ("box", "box+mask"):
+        protocol = ScoreProtocol(crop=masked)
+        printed = reference_region(Pair(photo, mask, print_, mask), protocol)
+        assert (printed == 90).all()
+        moved = Pair(photo, mask, print_, mask[::-1].copy())
+        assert (reference_region(moved, protocol) == 200).all()

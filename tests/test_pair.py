@@ -67,6 +67,15 @@ def test_a_still_shows_the_scenes_photo_twice() -> None:
     assert (still.variation, still.quality, still.origin) == ("still", "low", "here")
 
 
+def test_what_is_one_photo_already_keeps_the_reference_as_its_source_made_it() -> None:
+    printed = Pair(ramp(), marked(), 255 - ramp(), marked())
+    assert printed.is_one_photo and printed.as_still() is printed
+    elsewhere = Pair(ramp(), marked(), 255 - ramp(), marked()[::-1])
+    assert not elsewhere.is_one_photo
+    assert np.array_equal(elsewhere.as_still().reference, 255 - ramp())
+    assert not Pair(ramp(), marked(), ramp(), marked(), "video").is_one_photo
+
+
 def test_an_unknown_variation_is_refused() -> None:
     with pytest.raises(ValueError, match="'moving'; expected one of still, video, multiview"):
         Pair(ramp(), marked(), ramp(), marked(), "moving")  # type: ignore[arg-type]

@@ -166,6 +166,18 @@ def test_stills_are_one_crisp_picture_and_video_frames_are_two_poorer_ones(thing
     assert sharpness["video"] < 0.8 * min(sharpness["still"], sharpness["multiview"])
 
 
+def test_only_the_scene_is_printed_in_two_tones() -> None:
+    dark, light = np.array([15, 20, 80]), np.array([255, 214, 120])
+    printed = Things(tones=[dark, light]).varied({"still": 1})
+    plain = Things().varied({"still": 1})
+    for index in range(20):
+        pair, before = printed.pair(index, rng(index)), plain.pair(index, rng(index))
+        assert np.array_equal(pair.as_still().reference, before.reference)
+        grey = cv2.cvtColor(before.scene, cv2.COLOR_RGB2GRAY)[..., None] / 255
+        assert np.abs(pair.scene - (dark + grey * (light - dark))).max() <= 0.5 + 1e-3
+    assert len(np.unique(printed.scenery(rng(0)).reshape(-1, 3), axis=0)) <= 256
+
+
 def test_variations_come_as_often_as_their_weights_say(things: Things) -> None:
     source = things.varied({"still": 3, "video": 1})
     drawn = [source.pair(index, rng(index)).variation for index in range(200)]
@@ -342,6 +354,9 @@ def test_a_missing_folder_says_how_to_get_the_set(tmp_path: Path) -> None:
         ({"hidden": 2}, "expected shares"),
         ({"variations": {"vidoe": 1}}, "variations is"),
         ({"variations": {}}, "variations is"),
+        ({"tones": [[0, 0, 0]]}, "tones are"),
+        ({"tones": [[0, 0, 0], [0, 0, 256]]}, "tones are"),
+        ({"tones": "sepia"}, "tones are"),
     ],
 )
 def test_senseless_arguments_are_refused_by_name(options: dict[str, Any], told: str) -> None:

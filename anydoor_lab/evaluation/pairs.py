@@ -87,9 +87,11 @@ def object_name(pair: Pair, number: int) -> str:
 
 
 def reference_region(pair: Pair, protocol: ScoreProtocol) -> np.ndarray:
-    """The target object as it is scored: its box, cut out on white (on black for box+mask)."""
+    """The target object as it is scored: its box, cut out on white (on black for box+mask); of one
+    photo that the scene prints otherwise, as the scene prints it."""
     box = Box.around(pair.reference_mask).slices
-    image, mask = pair.reference[box], pair.reference_mask[box]
+    seen = pair.scene if pair.is_one_photo else pair.reference
+    image, mask = seen[box], pair.reference_mask[box]
     if protocol.crop == "box+mask":
         return padded_square(np.where(mask[..., None], image, np.uint8(0)), 0)
     return padded_square(on_white(image, mask), 255)

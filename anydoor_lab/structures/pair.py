@@ -46,8 +46,17 @@ class Pair:
         check_choice("variation", self.variation, get_args(Variation))
         check_choice("quality", self.quality, get_args(Quality))
 
+    @property
+    def is_one_photo(self) -> bool:
+        """Whether the object is in the same pixels of both pictures, as in a `still` of Table 1;
+        the scene may be printed otherwise."""
+        return self.variation == "still" and np.array_equal(self.reference_mask, self.scene_mask)
+
     def as_still(self) -> Pair:
-        """The scene's photo twice: a `still` as Table 1 knows it, with nothing changed between."""
+        """The scene's photo twice: a `still` as Table 1 knows it, with nothing changed between; what
+        is one photo already stays as its source made it."""
+        if self.is_one_photo:
+            return self
         return replace(
             self, reference=self.scene, reference_mask=self.scene_mask, variation="still"
         )

@@ -102,6 +102,18 @@ def tinted(sprite: np.ndarray, scene: np.ndarray, strength: float) -> np.ndarray
     return cv2.multiply(sprite, (*(dark * cast).tolist(), 1.0))
 
 
+def toned(image: np.ndarray, tones: np.ndarray) -> np.ndarray:
+    """The picture (H, W, 3) uint8 RGB printed in two tones.
+
+    Args:
+        image: left untouched.
+        tones: (2, 3) float32, RGB of what is black and of what is white.
+    """
+    dark, light = tones
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32) / 255
+    return (dark + grey * (light - dark)).round().astype(np.uint8)
+
+
 def hidden(
     image: np.ndarray,
     mask: np.ndarray,

@@ -59,6 +59,8 @@ class Things:
         drawn_places: share of the pictures that stand before a drawn place.
         hidden: share of the pictures in which something stands before the object.
         categories: only things of these, split by family alone ("food-sweet" ...); None: of all.
+        tones: print the scenes, and the objects in them, in two tones: RGB in [0, 255] of what is
+            black and of what is white; references stay as they are. None: in colour.
         root: None for the package's 128 px pictures; else the folder of the unpacked original
             sets (256 px), or any folder of pictures with alpha.
 
@@ -66,8 +68,8 @@ class Things:
         counts: entries of the split; with `root`, also what was refused for which reason.
 
     Raises:
-        ValueError: a split without entries, senseless weights, shares or sizes, a `root` without
-            usable pictures.
+        ValueError: a split without entries, senseless weights, shares, sizes or tones, a `root`
+            without usable pictures.
     """
 
     VERSION = 1
@@ -86,6 +88,7 @@ class Things:
         drawn_places: float = 0.2,
         hidden: float = 0.1,
         categories: Sequence[str] | None = None,
+        tones: Sequence[Sequence[float]] | None = None,
         root: str | Path | None = None,
     ) -> None:
         _check(split, size_px, object_size, filled, drawn, drawn_places, hidden)
@@ -93,6 +96,7 @@ class Things:
         self.object_size = (float(object_size[0]), float(object_size[1]))
         self.drawn_places, self.hidden = drawn_places, hidden
         self._variations, self._weights = _checked_weights(variations)
+        self._tones = None if tones is None else _checked_tones(tones)
         found, rejected = originals.things_of(root)
         self._things = catalogue.of_split(found, split, categories)
         if not self._things:
@@ -166,6 +170,8 @@ class Things:
         if variation != "still":
             second = self._draw_second(first, variation, rng)
             scene, scene_mask = self._take(sprites[1], second, variation, rng)
+        if self._tones is not None:
+            scene = look.toned(scene, self._tones)
         quality: Quality = "low" if variation == "video" else "high"
         origin = f"things/{self.split}/{index}"
         return Pair(reference, reference_mask, scene, scene_mask, variation, quality, origin)
@@ -178,7 +184,8 @@ class Things:
 
     def scenery(self, rng: np.random.Generator) -> np.ndarray:
         """(S, S, 3) uint8 RGB: a place with nothing put into it."""
-        return places.shown(places.draw_stand(self._scenes, 0.0, rng), self.size_px, rng)
+        place = places.shown(places.draw_stand(self._scenes, 0.0, rng), self.size_px, rng)
+        return place if self._tones is None else look.toned(place, self._tones)
 
     def _draw_variation(self, rng: np.random.Generator) -> Variation:
         return self._variations[int(np.searchsorted(self._weights, rng.random(), side="right"))]
@@ -271,3 +278,16 @@ def _checked_weights(
         expected = f"weights of {', '.join(get_args(Variation))}, not all zero"
         raise InputError(f"variations is {dict(variations)}; expected {expected}")
     return get_args(Variation), np.cumsum(weights) / weights.sum()
+
+
+def _checked_tones(tones: Sequence[Sequence[float]]) -> np.ndarray:
+    try:
+        values = np.array(tones, np.float32)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if values.shape != (2, 3) or not ((values >= 0) & (values <= 255)).all():
+        raise InputError(
+            f"tones are {tones}; expected two colours of three numbers from 0 to 255, such as "
+            "[[0, 0, 0], [255, 255, 255]]"
+        )
+    return values
