@@ -53,8 +53,9 @@ class Pair:
         return self.variation == "still" and np.array_equal(self.reference_mask, self.scene_mask)
 
     def as_still(self) -> Pair:
-        """The scene's photo twice: a `still` as Table 1 knows it, with nothing changed between; what
-        is one photo already stays as its source made it."""
+        """The scene's photo twice: a `still` as Table 1 knows it, with nothing changed between.
+
+        What is one photo already stays as its source made it."""
         if self.is_one_photo:
             return self
         return replace(
