@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from anydoor_lab.config.door import door
 from anydoor_lab.config.resume import first_process
-from anydoor_lab.config.sweeps import at_the_end, planned
+from anydoor_lab.config.sweeps import at_the_end, make_start, planned
 from anydoor_lab.runs.folder import ABSENCE, SCORES, read_facts, read_scores
 from anydoor_lab.runs.ledger import (
     LEDGER,
@@ -91,7 +91,8 @@ class AfterSweep(Callback):
     """Hydra's callback that keeps a sweep's ledger, and reports its runs once all have ended."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write down which runs there will be, and have them reported, also where one fails."""
+        """Write down which runs there will be, have them reported, also where one fails, and train
+        what they begin with."""
         del kwargs
         if not first_process():
             return
@@ -106,6 +107,7 @@ class AfterSweep(Callback):
         print(f"sweep    {sweep}: {counted(asked)}{AS_THEY_ARE if any_finished(asked) else ''}")
         experiment = config.hydra.runtime.choices.get("experiment") or ""
         at_the_end(Ending(sweep, names, experiment))
+        make_start(config)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget how the run ended the last time."""

@@ -82,7 +82,7 @@ def pretrain(cfg: DictConfig) -> Path:
         objective.save(folder)
         picture = _draw(cfg, objective, held_out)
         scores = objective.scores(held_out, cfg.num_scored)
-    bench = {"bench": _benched(cfg, folder)} if "bench" in cfg.part else {}
+    bench = {"bench": _benched(cfg, folder)} if cfg.part.get("bench") else {}
     card = write_card(folder, {**facts, "scores": scores, **bench})
     print(f"{cfg.part.name}: {scores}\ncard: {card}\npicture: {picture}")
     return folder

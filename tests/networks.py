@@ -79,7 +79,7 @@ def save_networks(folder: Path) -> Path:
 
 def model_overrides(folder: Path) -> list[str]:
     """Hydra overrides that put these networks in the place of `model`'s own."""
-    sources = ["model.init=base", "model.judges.reader=null"]
+    sources = ["model.init=base", "model.start=base", "model.judges.reader=null"]
     sources += [f"model.base={folder / 'base'}", f"model.vae={folder / 'base'}"]
     sources.append("model.vae_subfolder=vae")
     sources += [f"model.encoders.{name}={folder / name}" for name in ("vgg", "clip", "dinov2")]

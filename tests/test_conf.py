@@ -101,13 +101,18 @@ def test_the_model_brings_its_own_training_settings() -> None:
         assert compose("train").train.still_share == 0.8
 
 
-def test_train_tunes_the_embedded_network_and_experiments_start_where_the_paper_does() -> None:
+def test_train_tunes_the_embedded_network_and_no_choice_of_an_experiment_starts_ahead() -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         assert compose("train").init == "embedded:anydoor"
         assert compose("train", overrides=["model=sd21"]).init == "base"
         for path in sorted((CONF / "experiment").glob("*.yaml")):
-            cfg = compose("train", overrides=[f"experiment={path.stem}"])
+            chosen = [f"experiment={path.stem}"]
+            assert compose("train", overrides=chosen).init == "runs/parts/even"
+            assert compose("train", overrides=[*chosen, "model=sd21"]).init == "base"
+            cfg = compose("train", overrides=[*chosen, "init=base"])
             assert (cfg.init, cfg.train.learning_rate) == ("base", 1e-3)
+        samples = compose("pretrain", overrides=["part=even"]).part.samples
+        assert set(samples.collages.values()) == set(samples.extractors) == {1}
 
 
 def test_names_of_runs_are_stable_safe_and_tell_settings_apart() -> None:

@@ -18,7 +18,7 @@ PATHS = frozenset(
         *("references", "scenes", "boxes", "data.references", "data.manifest", "data.instances"),
         *("init", "begin", "train.resume", "data.root", "data.scenes", "data.index"),
         "idx.extractor.source",
-        *("model.base", "model.vae", "model.init"),
+        *("model.base", "model.vae", "model.init", "model.start"),
         *("method.source", "method.photos", "method.adapter", "method.unet", "method.redux"),
         *("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "shards.out"),
     }

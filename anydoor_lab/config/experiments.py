@@ -18,7 +18,8 @@ from anydoor_lab.structures.files import write_whole
 DATA = ("things", "world")
 FAST = ("train.steps=2", "train.batch_size=2", "train.workers=0", "model.num_inference_steps=1",
         "logger=silent", "eval=fast", "eval.num_pairs=2", "eval.num_diverse=0",
-        "eval.num_shown=2", "metrics=[clip,dino]", "share=false")  # fmt: skip
+        "eval.num_shown=2", "metrics=[clip,dino]", "share=false",
+        "init=embedded:anydoor")  # fmt: skip
 """Settings of a training that only shows that everything works."""
 KEPT = ("rows.csv", "agreement.csv", "table_*", "figure_*", "pictures_*")
 """What of a sweep's folder an experiment keeps."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from anydoor_lab.config.compose import run_name
+from anydoor_lab.config.values import WITHOUT_WEIGHTS
+from anydoor_lab.runs.lock import held
+from anydoor_lab.structures.errors import RunError
 
 OWN_SUBDIR = "${run_name:${hydra.overrides.task}}"
 """How conf/train.yaml names a sweep's runs."""
@@ -49,6 +54,27 @@ def _subdir(config: DictConfig, number: int, overrides: Sequence[str]) -> str:
         return str(job.hydra.sweep.subdir)
     finally:
         HydraConfig.instance().cfg = before
+
+
+def make_start(config: DictConfig) -> None:
+    """Train the part that a sweep's runs begin with, where `init` is the model's own `start`, a
+    folder of conf/part, and is not finished yet.
+
+    Raises:
+        InUse: another process trains it.
+        RuntimeError: it could not be trained.
+    """
+    folder = Path(config.init)
+    if config.init in (*WITHOUT_WEIGHTS, None) or config.init != config.model.start:
+        return
+    if (folder / "card.json").is_file():
+        return
+    print(f"start    {folder} is trained first, once: what every run of the sweep begins with")
+    call = [sys.executable, "-m", "anydoor_lab.pretrain", f"part={folder.name}"]
+    with held(folder.parent / f"{folder.name}.training"):
+        ended = subprocess.run([*call, f"out={folder.parent}"], check=False)  # noqa: S603
+    if ended.returncode:
+        raise RunError(f"{folder} was not trained; the same command goes on with it")
 
 
 def job_called() -> str:

@@ -23,10 +23,10 @@ ADDED = {"eval.reference": "single", "metrics.lab_difference": None, "metrics.pl
          "metrics.unchanged": None, "train.compile": False, "train.milestone_every": 0,
          "share": False, "conditioning.light_bank": 0, "collage.power": 1.0,
          "model.edge_erosion_px": None, "model.edge_threshold": None,
-         "model.edge_power": None}  # fmt: skip
+         "model.edge_power": None, "model.start": None}  # fmt: skip
 """Settings and groups that a later version added, with the value that is what was done before
 (None: any); a run of before goes on without them."""
-PLACES = ("init", "model.init", "model.base", "model.vae", "model.encoders", "model.judges",
+PLACES = ("init", "model.init", "model.start", "model.base", "model.vae", "model.encoders", "model.judges",
           "data.root")  # fmt: skip
 """Settings that say where something lies, which may have been moved."""
 MOST_CONFIG_BYTES = 2**20

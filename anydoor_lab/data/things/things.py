@@ -284,7 +284,7 @@ def _checked_tones(tones: Sequence[Sequence[float]]) -> np.ndarray:
     try:
         values = np.array(tones, np.float32)
     except (TypeError, ValueError):
-        values = np.empty(0)
+        values = np.empty(0, np.float32)
     if values.shape != (2, 3) or not ((values >= 0) & (values <= 255)).all():
         raise InputError(
             f"tones are {tones}; expected two colours of three numbers from 0 to 255, such as "
