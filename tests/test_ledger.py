@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,9 +14,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 
+import commands
 import inside
 from anydoor_lab import train
+from anydoor_lab.config.sweeps import make_start
 from anydoor_lab.runs.folder import SCORES
 from anydoor_lab.runs.ledger import counted, note_failure, plan_job, read_job, read_ledger
 from anydoor_lab.runs.lock import held, holder_of
@@ -180,3 +184,29 @@ def test_two_workers_on_one_folder_train_each_run_once(networks: Path, tmp_path:
     assert sum(one.stdout.count("\nweights  ") for one in ended) == 4
     assert set(written(folder)["state"]) == {"finished"}
     assert any("Comparison of 4 runs" in one.stdout for one in ended)
+
+
+def test_what_a_sweep_begins_with_is_trained_first_and_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = """# @package _global_
+    defaults: [even, _self_]
+    num_scored: 1
+    part: {name: quick, fit: {steps: 1}}
+    """
+    (tmp_path / "my_lab" / "conf" / "part").mkdir(parents=True)
+    (tmp_path / "my_lab" / "__init__.py").touch()
+    (tmp_path / "my_lab" / "conf" / "part" / "quick.yaml").write_text(textwrap.dedent(part))
+    own = {"PYTHONPATH": str(tmp_path), "ANYDOOR_PARTS": "my_lab"}
+    start = ["model.start=parts/quick", "init=parts/quick", "hydra.sweep.dir=sweep"]
+    call = ["anydoor_lab.train", "-m", "seed=0", *QUICK, *start]
+    ended = commands.module(call, tmp_path, own, 300)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert "parts/quick is trained first" in ended.stdout
+    assert (tmp_path / "parts" / "quick" / "card.json").is_file()
+    assert set(written(tmp_path / "sweep")["state"]) == {"finished"}
+    config = OmegaConf.create({"init": str(tmp_path / "parts" / "quick")})
+    make_start(OmegaConf.merge(config, {"model": {"start": config.init}}))
+    make_start(OmegaConf.create({"init": "base", "model": {"start": "base"}}))
+    make_start(OmegaConf.create({"init": "elsewhere", "model": {"start": "parts/quick"}}))
+    assert not capsys.readouterr().out
