@@ -55,7 +55,7 @@ def test_the_page_holds_the_scores_of_the_folders_and_the_frame(sweep: Path) -> 
         ends = [true["dino"], true["dino_low"], true["dino_high"]]
         assert rows[f"idx={name}"]["scores"]["dino"] == ends
     frame = {name for name, row in rows.items() if row["frame"]}
-    assert frame == {"true second view", "copy-paste", "another object", "empty"}
+    assert frame == {"ground truth", "copy-paste", "another object", "empty"}
     assert facts["title"] == "a <b> sweep"
     assert [link for _, link in facts["folders"]] == ["clip/", "dinov2/"]
 

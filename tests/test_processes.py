@@ -116,14 +116,3 @@ def alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     return True
-
-
-def test_a_sweep_of_the_joblib_launcher_trains_and_compares(tmp_path: Path) -> None:
-    sweep = ["idx=clip,dinov2", "hydra/launcher=joblib", f"hydra.sweep.dir={tmp_path / 's'}"]
-    call = [sys.executable, "-m", "anydoor_lab.train", "-m", *DEFAULT, *sweep]
-    done = subprocess.run(
-        call, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    table = (tmp_path / "s" / "comparison.md").read_text()
-    assert "clip" in table and "dinov2" in table

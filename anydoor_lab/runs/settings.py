@@ -26,8 +26,8 @@ ADDED = {"eval.reference": "single", "metrics.lab_difference": None, "metrics.pl
          "model.edge_power": None, "model.start": None}  # fmt: skip
 """Settings and groups that a later version added, with the value that is what was done before
 (None: any); a run of before goes on without them."""
-PLACES = ("init", "model.init", "model.start", "model.base", "model.vae", "model.encoders", "model.judges",
-          "data.root")  # fmt: skip
+PLACES = ("init", "model.init", "model.start", "model.base", "model.vae", "model.encoders",
+          "model.judges", "data.root")  # fmt: skip
 """Settings that say where something lies, which may have been moved."""
 MOST_CONFIG_BYTES = 2**20
 
