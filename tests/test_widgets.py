@@ -373,6 +373,16 @@ def test_each_widget_can_be_drawn_without_a_front_end(tmp_path: Path) -> None:
         assert widget._repr_png_().startswith(PNG)
 
 
+def test_the_map_below_a_reference_takes_edges_as_the_network_is_shown_them() -> None:
+    """The rim of an even disc is all there is to see of it, and erosion leaves nothing."""
+    grid = np.hypot(*np.mgrid[-48:48, -48:48])
+    disc = np.dstack([np.full((96, 96, 3), 90), np.where(grid < 30, 255, 0)]).astype(np.uint8)
+    plain, rim = ObjectCutter(disc), ObjectCutter(disc, edges={"erosion_px": 1, "threshold": 10})
+    shown = [cutter.previews() for cutter in (plain, rim)]
+    assert shown[0] is not None and shown[1] is not None
+    assert not shown[0][1].any() and shown[1][1].any()
+
+
 def test_who_follows_the_strokes_finds_the_mask_that_came_with_them() -> None:
     picker, seen = RegionPicker(SCENE, [0, 0, 10, 10]), []
     picker.observe(lambda _: seen.append(picker.box), "strokes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ class ObjectCutter(Painter):
         segmenter: what cuts: a `Segmenter`, or the path of its weights (`segmenter_at`); None, or
             a path without any, cuts with GrabCut.
         label: heading.
+        edges: how the HF map shown takes them, keyword arguments of `high_frequency`.
 
     Attributes:
         segmenter: the function that cuts; any `Segmenter`.
@@ -53,8 +55,10 @@ class ObjectCutter(Painter):
         mask: np.ndarray | None = None,
         segmenter: Segmenter | str | Path | None = None,
         label: str = "Reference: cut out the object",
+        edges: Mapping[str, Any] | None = None,
     ) -> None:
         self.segmenter: Segmenter = grab_cut
+        self._edges = {"size_px": 128, **(edges or {})}
         super().__init__(None, None, label)
         self.observe(self._preview, "changed")
         if reference is not None:
@@ -112,7 +116,7 @@ class ObjectCutter(Painter):
         if self.image is None or self._marked is None or not self._marked.any():
             return None
         crop, inside = crop_object(self.image, self._marked, PREVIEW_PX)
-        edges = high_frequency(crop, inside, rng_for(0, 0, "preview"), size_px=128)
+        edges = high_frequency(crop, inside, rng_for(0, 0, "preview"), **self._edges)
         return make_id_image(crop, inside, PREVIEW_PX, 1.2), edges
 
     def _preview(self, _: Any) -> None:

@@ -67,12 +67,13 @@ class Teleporter(LastState, ipywidgets.VBox):
         self._upload = Upload()
         self._thread: threading.Thread | None = None
         self._cancelled = threading.Event()
-        self.cutter = ObjectCutter(reference, reference_mask, segmenter)
-        self.picker = RegionPicker(scene, region)
         own = pipeline.config
+        edges = own.collage_settings.get("hf")
+        self.cutter = ObjectCutter(reference, reference_mask, segmenter, edges=edges)
+        self.picker = RegionPicker(scene, region)
         self._resolution = own.resolution
-        first: dict[str, Any] = {"steps": own.num_inference_steps, "collage": own.collage}
-        first |= {"guidance": own.guidance_scale, **settings}
+        first = {"steps": own.num_inference_steps, "collage": own.collage}
+        first |= {"guidance": own.guidance_scale} | settings
         self.panel = Panel(self._placing.names, **first)
         self.panel.name_after(self.cutter._picture, self.picker._picture)
         self.panel.on_msg(self._hear)
@@ -251,9 +252,8 @@ class Teleporter(LastState, ipywidgets.VBox):
 
     def _keep(self, placed: Placed) -> None:
         """Show a new result and put it into the strip."""
-        settings, chosen = self._reopened
+        (settings, chosen), self._reopened = self._reopened, ({}, 0)
         same = settings == placed.settings and chosen < len(placed.pieces)
-        self._reopened = ({}, 0)
         self.kept = [*self.kept, placed][-KEPT:]
         self.panel.shown = len(self.kept) - 1
         self.panel.chosen = chosen if same else 0
