@@ -19,7 +19,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SECONDS = 240  # a cell may take, also where several tests share two cores
 
 # what a test sets below the cell tagged `parameters`, where a reader's setting takes minutes
-SHORTER = {"05_train_and_watch": "STEPS, NUM_PAIRS = 8, 8"}
+SHORTER = {"05_train_and_watch": "STEPS, NUM_PAIRS = 8, 8", "06_ablations": "NUM_PAIRS = 3"}
 
 
 def shortened(path: Path) -> nbformat.NotebookNode:
