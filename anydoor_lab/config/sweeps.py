@@ -64,9 +64,10 @@ def make_start(config: DictConfig) -> None:
         InUse: another process trains it.
         RuntimeError: it could not be trained.
     """
-    folder = Path(config.init)
-    if config.init in (*WITHOUT_WEIGHTS, None) or config.init != config.model.start:
+    start = config.model.get("start")
+    if start in (*WITHOUT_WEIGHTS, None) or config.init != start:
         return
+    folder = Path(start)
     if (folder / "card.json").is_file():
         return
     print(f"start    {folder} is trained first, once: what every run of the sweep begins with")
