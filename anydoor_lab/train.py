@@ -107,7 +107,8 @@ class Trainer:
 
         training = self.training
         state = start(training.objective, training.settings, training.accelerator)
-        before, crops = self.score_before()
+        wanted = self.run.config["score_before"]
+        before, crops = self.score_before() if wanted else (None, None)
         if checkpoint:
             self.restore(state, checkpoint)
         facts = {SETTINGS: self.run.settings, "frozen": training.frozen}
@@ -117,7 +118,7 @@ class Trainer:
             after, results = self.bench.score(self.method, "after training")
         state.rejected = sum(gathered(state.rejected), Counter())
         if tracker:
-            rows = [before, after, *self.bench.anchors()]
+            rows = [*([before] if before else []), after, *self.bench.anchors()]
             seed = self.training.settings.seed
             scores = self.bench.report(rows, results, self.run.folder, seed, crops)
             self.conclude(scores, after, state, tracker)

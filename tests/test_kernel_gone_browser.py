@@ -83,7 +83,7 @@ def test_a_kernel_that_goes_away_is_told_and_the_drawing_comes_back(tmp_path: Pa
         menu(shown, "Kernel", "Restart Kernel…")
         shown.get_by_role("button", name="Confirm Kernel Restart").click()
         painter.get_by_text("The kernel was restarted").wait_for(timeout=LONG)
-        assert marked(shown) == 41 * 67
+        wait_until(lambda: marked(shown) == 41 * 67, 20, "the drawing, painted")
         screenshot(shown, "restarted_1280")
         (tmp_path / "state.json").unlink()
         painter = run_all(shown, address)
@@ -91,7 +91,7 @@ def test_a_kernel_that_goes_away_is_told_and_the_drawing_comes_back(tmp_path: Pa
         wait_until(lambda: state(tmp_path)["box"] == box, 20, "the drawing in the new kernel")
         second = shown.locator(".ad-painter[data-ready]").nth(1)
         second.get_by_text("is back; Undo takes it off").wait_for(timeout=LONG)
-        assert marked(shown, 1) == 15 * 15
+        wait_until(lambda: marked(shown, 1) == 15 * 15, 20, "the second drawing, painted")
         screenshot(shown, "back_1280")
         painter.get_by_role("button", name="Undo").click()
         wait_until(lambda: state(tmp_path)["box"] is None, 20, "undo")
@@ -105,7 +105,7 @@ def test_a_kernel_that_goes_away_is_told_and_the_drawing_comes_back(tmp_path: Pa
         painter.scroll_into_view_if_needed()
         drag(shown, painter, (5, 5, 20, 20), (90, 140))
         painter.get_by_text("does not answer").wait_for(timeout=LONG)
-        assert marked(shown) == 15 * 15
+        wait_until(lambda: marked(shown) == 15 * 15, 20, "the new drawing, painted")
         screenshot(shown, "gone_1280")
     with lab(tmp_path, again=True) as address, page(1280, 800) as shown:
         shown.goto(f"{address}/lab/tree/picker.ipynb", timeout=90_000)

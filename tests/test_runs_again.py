@@ -13,6 +13,7 @@ import inside
 from anydoor_lab.config.pipelines import load_pipeline
 from anydoor_lab.models.idx.table import id_choices
 from anydoor_lab.pipeline.extractors import is_built_as, swap_extractor
+from anydoor_lab.runs.folder import read_scores
 from anydoor_lab.training.checkpoint import hash_tensors
 from networks import model_overrides
 
@@ -173,10 +174,13 @@ def test_two_settings_of_an_own_extractor_are_two_extractors_and_an_export_loads
 def test_a_failed_job_of_a_sweep_does_not_hide_the_others(networks: Path, tmp_path: Path) -> None:
     sweep = tmp_path / "sweep, of=two"
     settings = [*QUICK, *model_overrides(networks), f"hydra.sweep.dir={sweep}"]
-    settings.append(f"model.encoders.vgg={tmp_path / 'nowhere'}")
+    settings += [f"model.encoders.vgg={tmp_path / 'nowhere'}", "score_before=false"]
     ended = inside.run("train", "-m", "idx=vgg,dinov2", *settings, cwd=tmp_path)
     ended.refused("nowhere")
     assert "Comparison of 1 runs" in ended.out
     assert (sweep / "comparison.csv").is_file() and (sweep / "comparison.png").is_file()
     (unfinished,) = [line for line in ended.err.splitlines() if line.startswith("not finished")]
     assert "idx-vgg" in unfinished
+    (scored,) = sweep.glob("*/scores.json")
+    assert read_scores(scored.parent)["rows"][0]["run"] == "after training"
+    assert "before training" not in ended.out and "gain, paired" not in ended.out

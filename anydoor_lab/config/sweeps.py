@@ -67,7 +67,7 @@ def make_start(config: DictConfig) -> None:
     from anydoor_lab.pretraining.folders import CARD
 
     start = config.model.get("start")
-    if start in (*WITHOUT_WEIGHTS, None) or config.init != start:
+    if start in (*WITHOUT_WEIGHTS, None) or config.get("init") != start:  # evaluate has no init
         return
     folder = Path(start)
     if (folder / CARD).is_file():

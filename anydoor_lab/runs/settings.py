@@ -21,7 +21,7 @@ IDLE_KEYS = ("train.resume", "overwrite", "share", "data.cache", "logger", "trai
 """Settings, or groups of them, that do not change what a run computes."""
 ADDED = {"eval.reference": "single", "metrics.lab_difference": None, "metrics.placement": None,
          "metrics.unchanged": None, "train.compile": False, "train.milestone_every": 0,
-         "share": False, "conditioning.light_bank": 0, "collage.power": 1.0,
+         "share": False, "score_before": True, "conditioning.light_bank": 0, "collage.power": 1.0,
          "model.edge_erosion_px": None, "model.edge_threshold": None,
          "model.edge_power": None, "model.start": None}  # fmt: skip
 """Settings and groups that a later version added, with the value that is what was done before
