@@ -108,6 +108,7 @@ HOMES = {
     "read_mask": "structures.images:read_mask",
     "retrieval_score": "metrics.retrieval:retrieval_score",
     "run_experiment": "config.experiments:run_experiment",
+    "several_references": "config.studies:several_references",
     "shuffle_collage": "conditioning.collage:shuffle",
     "sweep_results": "config.experiments:sweep_results",
     "uniform_timesteps": "diffusion.timesteps:uniform_timesteps",

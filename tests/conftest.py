@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that share what their module prepares to one worker: it is prepared once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") or not isinstance(item, pytest.Function):
+            continue
+        prepared = item._fixtureinfo.name2fixturedefs.values()
+        if any(found[-1].scope == "module" for found in prepared):
+            item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+
+
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of small random networks, laid out as the embedded and the large ones."""

@@ -15,6 +15,7 @@ from PIL import Image
 
 from anydoor_lab.conditioning.collage import COLLAGES
 from anydoor_lab.methods.anydoor import AnyDoorMethod
+from anydoor_lab.methods.several_references import SeveralReferences
 from anydoor_lab.models.idx.clip import ClipExtractor
 from anydoor_lab.models.idx.vgg import VggExtractor
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
@@ -168,6 +169,28 @@ def test_the_method_gives_for_every_seed_what_the_pipeline_gives(
         )
         assert np.abs(result.crop.astype(int) - placed.crops[0]).max() <= 1
         assert np.array_equal(result.shown.collage, placed.conditioning.collage)
+
+
+@pytest.mark.parametrize("collage", ["hf", "noise"])
+def test_of_several_references_the_same_one_again_changes_nothing_and_another_does(
+    pipeline: AnyDoorPipeline, collage: str
+) -> None:
+    own = copy.copy(pipeline)
+    own.register_to_config(collage=collage)
+    scenes = [picture(80, 70), picture(64, 90, seed=3)]
+    pairs = [make_pair(REFERENCE, scene, OBJECT, box=(10, 20, 50, 60)) for scene in scenes]
+    another = picture(*REFERENCE.shape[:2], seed=8)
+
+    def crops(method: AnyDoorMethod) -> np.ndarray:
+        results = method(pairs, [[3, 10_003], [4, 10_004]], [np.random.default_rng(0)] * 2)
+        return np.stack([result.crop for result in results]).astype(int)
+
+    one = crops(AnyDoorMethod(own))
+    again = crops(SeveralReferences(own, lambda pair, _: (pair.reference, pair.reference_mask), 3))
+    assert np.abs(again - one).max() <= 1  # attention over the same tokens twice
+    assert np.abs(crops(SeveralReferences(own, lambda *_: (another, OBJECT), 2)) - one).max() > 1
+    with pytest.raises(ValueError, match="number is 0"):
+        SeveralReferences(own, lambda *_: (another, OBJECT), 0)
 
 
 def test_sharing_tokens_and_details_equals_the_plain_loop(pipeline: AnyDoorPipeline) -> None:

@@ -124,6 +124,7 @@ FROZEN = [
     "read_mask",
     "retrieval_score",
     "run_experiment",
+    "several_references",
     "shuffle_collage",
     "sweep_results",
     "uniform_timesteps",

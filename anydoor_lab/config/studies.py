@@ -17,9 +17,12 @@ from anydoor_lab.structures.errors import AnyDoorError
 from anydoor_lab.structures.names import conf_dir, conf_folders
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
     from anydoor_lab.report.bench import Bench
     from anydoor_lab.report.experiment import Scored
+    from anydoor_lab.structures.pair import Pair
 
 QUICK = ("eval=fast", "eval.num_pairs=2", "eval.num_diverse=0", "eval.num_shown=2",
          "metrics=[clip,dino]")  # fmt: skip
@@ -141,9 +144,10 @@ def method_called(asked: Asked, data: str, name: str) -> tuple[Any, dict[str, An
 
 
 def sampled(
-    asked: Asked, variants: Mapping[str, Callable[[AnyDoorPipeline], Any]]
+    asked: Asked, variants: Mapping[str, Callable[[AnyDoorPipeline, DictConfig], Any]]
 ) -> tuple[list[Scored], dict[tuple[str, str], float]]:
-    """The embedded network under several ways of sampling: scores, and seconds a picture."""
+    """The embedded network used in several ways, each made of the pipeline and the settings of
+    the data: scores, and seconds a picture."""
     runs: list[Scored] = []
     seconds: dict[tuple[str, str], float] = {}
     place = Path("runs") / ("fast" if asked.fast else "") / asked.experiment
@@ -151,7 +155,7 @@ def sampled(
         cfg = settings_of(asked, data)
         bench = bench_of(cfg)
         for name, make in variants.items():
-            method = make(embedded_pipeline(asked))
+            method = make(embedded_pipeline(asked), cfg)
             seconds[data, name] = seconds_each(method, bench)
             folder = place / data / name.replace(" ", "_")
             runs.append(scored_by(bench, method, name, data, folder, plain(cfg)))
@@ -178,8 +182,8 @@ def guidance_and_steps(
     from anydoor_lab.methods.anydoor import AnyDoorMethod
     from anydoor_lab.report.experiment import write_results
 
-    def at(scale: float, number: int) -> Callable[[AnyDoorPipeline], Any]:
-        def make(pipeline: AnyDoorPipeline) -> AnyDoorMethod:
+    def at(scale: float, number: int) -> Callable[[AnyDoorPipeline, DictConfig], Any]:
+        def make(pipeline: AnyDoorPipeline, _: DictConfig) -> AnyDoorMethod:
             pipeline.register_to_config(guidance_scale=scale, num_inference_steps=number)
             return AnyDoorMethod(pipeline)
 
@@ -191,6 +195,28 @@ def guidance_and_steps(
     write_results(sampled(asked, grid)[0], asked.out, asked.experiment)
 
 
+def several_references(asked: Asked, numbers: Sequence[int] = (1, 2, 4, 8)) -> None:
+    """Scores of the embedded network shown several photos of the object."""
+    from anydoor_lab.config.assemble import build_source
+    from anydoor_lab.methods.several_references import SeveralReferences
+    from anydoor_lab.report.experiment import write_results
+
+    def of(number: int) -> Callable[[AnyDoorPipeline, DictConfig], Any]:
+        def make(pipeline: AnyDoorPipeline, cfg: DictConfig) -> SeveralReferences:
+            source: Any = build_source(cfg, "held_out")
+
+            def view(pair: Pair, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+                found: tuple[np.ndarray, np.ndarray] = source.view(source.entry_of(pair), rng)
+                return found
+
+            return SeveralReferences(pipeline, view, number)
+
+        return make
+
+    ways = {f"references={number}": of(number) for number in numbers[: 2 if asked.fast else None]}
+    write_results(sampled(asked, ways)[0], asked.out, asked.experiment)
+
+
 def preset_costs(asked: Asked) -> None:
     """What each preset costs in score and saves in time."""
     from anydoor_lab.methods.anydoor import AnyDoorMethod
@@ -198,7 +224,7 @@ def preset_costs(asked: Asked) -> None:
     from anydoor_lab.report.experiment import write_results
 
     ways = {
-        f"preset={name}": lambda pipeline, name=name: AnyDoorMethod(pipeline, preset=name)
+        f"preset={name}": lambda pipeline, _, name=name: AnyDoorMethod(pipeline, preset=name)
         for name in ("exact", "fast", "draft")
     }
     runs, seconds = sampled(asked, ways)

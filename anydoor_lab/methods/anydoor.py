@@ -7,8 +7,9 @@ from typing import Protocol, get_args
 
 import numpy as np
 
-from anydoor_lab.conditioning.conditioner import Shape
+from anydoor_lab.conditioning.conditioner import Conditioning, Shape
 from anydoor_lab.conditioning.official import paste_decoded
+from anydoor_lab.diffusion.guidance import Prepared
 from anydoor_lab.diffusion.presets import named_preset
 from anydoor_lab.diffusion.sampler import last
 from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
@@ -65,9 +66,9 @@ class AnyDoorMethod:
         rngs: Sequence[np.random.Generator],
     ) -> list[Result]:
         """As `Method`; the picture of a seed is the pipeline's own of that seed."""
-        del rngs
         shown, own = shown_by_seed(self.pipeline.conditioner(), pairs, seeds, self.shape)
-        steps = self.pipeline.denoise(self.pipeline.prepare(shown), own, preset=self.preset)
+        prepared = self.prepared(shown, pairs, rngs)
+        steps = self.pipeline.denoise(prepared, own, preset=self.preset)
         decoded = self.pipeline.model.decoded(last(steps).x)
         way = self.pipeline.config.preprocessing
         asked = [pair for pair in pairs for _ in seeds[0]]
@@ -77,3 +78,13 @@ class AnyDoorMethod:
             Result(pair, paste_decoded(x, pair, one.placement, "crop", way), one, as_picture(x))
             for (pair, one), x in zip(many, decoded, strict=True)
         ]
+
+    def prepared(
+        self,
+        shown: Sequence[Conditioning],
+        pairs: Sequence[Pair],
+        rngs: Sequence[np.random.Generator],
+    ) -> Prepared:
+        """What the steps need of what is shown: B pairs, or B * K where each seed has its own."""
+        del pairs, rngs
+        return self.pipeline.prepare(shown)

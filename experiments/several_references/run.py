@@ -5,11 +5,7 @@ python experiments/several_references/run.py [--fast] [--device cuda] [--data wo
 
 from __future__ import annotations
 
-from functools import partial
-
-from anydoor_lab import not_run, run_experiment
-
-WHY = "a pair has one reference; no part of the method takes several yet"
+from anydoor_lab import run_experiment, several_references
 
 if __name__ == "__main__":
-    run_experiment(__file__, partial(not_run, why=WHY))
+    run_experiment(__file__, several_references)

@@ -143,7 +143,11 @@ class Things:
 
     def attributes_of(self, pair: Pair) -> Thing:
         """Names and kind of what a pair of this source shows."""
-        return self.attributes(int(pair.origin.rsplit("/", 1)[1]))
+        return self.attributes(self.entry_of(pair))
+
+    def entry_of(self, pair: Pair) -> int:
+        """Which entry a pair of this source shows."""
+        return int(pair.origin.rsplit("/", 1)[1])
 
     def varied(self, variations: Mapping[str, float]) -> Things:
         """The same things with other relative frequencies of the variations.

@@ -110,7 +110,11 @@ class World:
 
     def attributes_of(self, pair: Pair) -> Attributes:
         """The names of the identity a pair of this world shows."""
-        return self.attributes(int(pair.origin.rsplit("/", 1)[1]))
+        return self.attributes(self.entry_of(pair))
+
+    def entry_of(self, pair: Pair) -> int:
+        """Which entry a pair of this source shows."""
+        return int(pair.origin.rsplit("/", 1)[1])
 
     def varied(self, variations: Mapping[str, float]) -> World:
         """The same world with other relative frequencies of the variations.
