@@ -49,13 +49,14 @@ def pretrain(cfg: DictConfig) -> Path:
     import torch
     from accelerate import Accelerator
 
-    from anydoor_lab.pretraining.folders import CARD, round_to_half, write_card
+    from anydoor_lab.models.embedded import is_part
+    from anydoor_lab.pretraining.folders import round_to_half, write_card
     from anydoor_lab.training.fit import FitSettings, start
 
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     folder = Path(cfg.out) / cfg.part.name
-    if (folder / CARD).is_file():
+    if is_part(folder):
         raise InputError(f"{folder} holds a finished part; remove it or choose another out=")
     pools = {split: _filled(cfg, split) for split in ("train", "held_out")}
     torch.manual_seed(cfg.part.fit.seed)
@@ -132,13 +133,10 @@ def _begun(cfg: DictConfig, network: Any) -> dict[str, Any]:
 
 def _needed(cfg: DictConfig) -> dict[str, Path]:
     """The folders of the parts this one is built on: freshly trained ones, else the embedded."""
-    from anydoor_lab.models.embedded import embedded_folder
+    from anydoor_lab.models.joint import part_beside
 
-    fresh = {name: Path(cfg.out) / name for name in cfg.part.get("needs", [])}
-    return {
-        name: folder if (folder / "card.json").is_file() else embedded_folder(name)
-        for name, folder in fresh.items()
-    }
+    own = Path(cfg.out) / cfg.part.name
+    return {name: part_beside(own, name) for name in cfg.part.get("needs", [])}
 
 
 def _samples(cfg: DictConfig, pool: Any) -> Any:

@@ -276,11 +276,11 @@ def check_frozen(found: str, checkpoint: Checkpoint) -> None:
 def preset_cost(source: str | Path, preset: str) -> str:
     """What an approximate preset costs in score: measured when the weights of `source` were
     finished, or how to measure it."""
-    from anydoor_lab.models.embedded import locate
-    from anydoor_lab.pretraining.folders import CARD, read_card
+    from anydoor_lab.models.embedded import is_part, locate
+    from anydoor_lab.pretraining.folders import read_card
 
     folder = Path(locate(source))
-    bench = read_card(folder).get("bench", {}) if (folder / CARD).is_file() else {}
+    bench = read_card(folder).get("bench", {}) if is_part(folder) else {}
     rows = [row for row in bench.get("rows", ()) if not row.get("anchor")]
     measured = next((row for row in rows if row.get("preset") == preset), None)
     if measured is None:

@@ -78,13 +78,13 @@ def scored_by(
     """A method's scores on a bench, kept in `folder`: what stands there of the same settings and
     the same embedded weights is not made again, picture by picture."""
     from anydoor_lab.evaluation.kept import GENERATED, KeptResults
-    from anydoor_lab.models.embedded import locate
+    from anydoor_lab.models.embedded import CARD, locate
     from anydoor_lab.report.experiment import Scored
     from anydoor_lab.runs.folder import FACTS, SCORES, read_facts, read_scores
     from anydoor_lab.runs.provenance import config_hash
     from anydoor_lab.structures.files import write_sealed
 
-    weights = (Path(locate(EMBEDDED)) / "card.json").read_text("utf-8")
+    weights = (Path(locate(EMBEDDED)) / CARD).read_text("utf-8")
     known = config_hash({**settings, "variant": variant, "weights": weights})
     if not (folder / SCORES).is_file() or read_facts(folder).get("config_hash") != known:
         kept = KeptResults(folder / GENERATED, {"config": known})

@@ -64,13 +64,13 @@ def make_start(config: DictConfig) -> None:
         InUse: another process trains it.
         RuntimeError: it could not be trained.
     """
-    from anydoor_lab.pretraining.folders import CARD
+    from anydoor_lab.models.embedded import is_part
 
     start = config.model.get("start")
     if start in (*WITHOUT_WEIGHTS, None) or config.get("init") != start:  # evaluate has no init
         return
     folder = Path(start)
-    if (folder / CARD).is_file():
+    if is_part(folder):
         return
     print(f"start    {folder} is trained first, once: what every run of the sweep begins with")
     call = [sys.executable, "-m", "anydoor_lab.pretrain", f"part={folder.name}"]

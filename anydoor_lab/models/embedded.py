@@ -7,6 +7,8 @@ from pathlib import Path
 from anydoor_lab.structures.errors import InputError
 
 PREFIX = "embedded:"
+CARD = "card.json"
+"""A pretrained part's facts, written into its folder last."""
 
 
 def embedded_folder(part: str) -> Path:
@@ -22,6 +24,11 @@ def embedded_folder(part: str) -> Path:
             "or give a folder of your own (python -m anydoor_lab.pretrain --help makes them)"
         )
     return folder
+
+
+def is_part(folder: Path) -> bool:
+    """Whether a folder holds a part whose pretraining is finished."""
+    return (folder / CARD).is_file()
 
 
 def converted_folder(name: str) -> Path:

@@ -14,7 +14,7 @@ from torch import nn
 
 from anydoor_lab.models.anydoor import AnyDoor, Kept
 from anydoor_lab.models.detail import DetailExtractor
-from anydoor_lab.models.embedded import embedded_folder
+from anydoor_lab.models.embedded import embedded_folder, is_part
 from anydoor_lab.models.idx.table import EMBEDDED_PARTS, kind_around
 from anydoor_lab.models.idx.tokens import IdExtractor
 from anydoor_lab.structures.errors import InputError
@@ -29,9 +29,9 @@ def is_joint(folder: Path) -> bool:
 
 
 def part_beside(folder: Path, part: str) -> Path:
-    """The part a joint network was trained with: beside its folder, else the embedded one."""
+    """What a part is built on: the finished one beside its folder, else the embedded one."""
     beside = folder.parent / part
-    return beside if (beside / "card.json").is_file() else embedded_folder(part)
+    return beside if is_part(beside) else embedded_folder(part)
 
 
 def load_extractor(folder: Path, name: str) -> IdExtractor:

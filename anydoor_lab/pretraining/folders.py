@@ -10,10 +10,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from anydoor_lab.models.embedded import CARD, is_part
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.training.checkpoint import hash_tensors
-
-CARD = "card.json"
 
 
 def save_encoder(network: PreTrainedModel, folder: Path) -> None:
@@ -53,8 +52,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: there is no card in `folder`.
     """
-    path = folder / CARD
-    if not path.is_file():
+    if not is_part(folder):
         raise InputError(f"{folder} holds no finished part (no {CARD}); pretrain it first")
-    facts: dict[str, Any] = json.loads(path.read_text())
+    facts: dict[str, Any] = json.loads((folder / CARD).read_text())
     return facts
