@@ -57,14 +57,15 @@ def test_what_is_missing_stands_in_the_table_and_in_the_ledger(
     assert "3 runs: 2 finished, 1 not run" in ended.out
 
 
-def test_the_grid_has_a_row_a_pair_and_a_column_a_method(
+def test_the_grid_has_a_row_a_pair_and_a_column_a_method_that_ran(
     scored: tuple[Path, inside.Ended],
 ) -> None:
     sweep, ended = scored
     assert f"picture  {sweep.name}/results.png" in ended.out
     picture = read_image(sweep / "results.png")
     height, width = picture.shape[:2]
-    assert width > 6 * 128 and height > 2 * 128  # reference, scene, three methods, truth; two pairs
+    assert 5 * 128 < width < 6 * 128  # reference, scene, two methods, truth
+    assert height > 2 * 128  # two pairs
     assert (sweep / "dashboard.html").is_file()
 
 

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -73,8 +72,8 @@ def picture_grid(
     """A row for each pair: reference, scene with region, each variant's result, the truth.
 
     Args:
-        runs: a variant's name to the folder of its run, or to why it has none, which then stands
-            in the place of its pictures.
+        runs: a variant's name to the folder of its run, or to why it has none; those are named
+            below.
         caption: stands below.
         most: rows.
         side_px: of a picture.
@@ -95,23 +94,23 @@ def picture_grid(
     for number in numbers[:most]:
         shown = (first / f"{number:02d}_{part}.png" for part in ("reference", "scene"))
         row = [_fitted(path, side_px) for path in shown]
-        for name, place in runs.items():
-            row.append(_result(known.get(name), number, str(place), side_px))
+        row += [_result(folder, number, side_px) for folder in known.values()]
         rows.append([*row, _fitted(first / f"{number:02d}_truth.png", side_px)])
     headers = [
         "reference",
         "scene + region",
-        *(re.sub("[ =]", "\n", name) for name in runs),
+        *(re.sub("[ =]", "\n", name) for name in known),
         "truth",
     ]
-    return grid(rows, headers, title=str(caption), side_px=side_px)
+    lacking = ", ".join(name for name in runs if name not in known)
+    told = f"{caption} Not run: {lacking}; the table says why." if lacking else str(caption)
+    return grid(rows, headers, title=told, side_px=side_px)
 
 
-def _result(folder: Path | None, number: int, reason: str, side_px: int) -> np.ndarray:
-    path = folder / f"{number:02d}_result.png" if folder else None
-    if path is None or not path.is_file():
-        return written_cell(reason, side_px)
-    return _fitted(path, side_px)
+def _result(folder: Path, number: int, side_px: int) -> np.ndarray:
+    """A run's picture of a pair; grey where it has none."""
+    path = folder / f"{number:02d}_result.png"
+    return _fitted(path, side_px) if path.is_file() else np.full((side_px, side_px, 3), 235, "u1")
 
 
 def _fitted(path: Path, side_px: int) -> np.ndarray:
@@ -121,21 +120,3 @@ def _fitted(path: Path, side_px: int) -> np.ndarray:
         return image  # the sheet enlarges it pixel by pixel
     height, width = (max(1, round(side * factor)) for side in image.shape[:2])
     return resized(image, height, width)
-
-
-def written_cell(text: str, side_px: int) -> np.ndarray:
-    """(S, S, 3) uint8: a few words on grey, where a picture is missing."""
-    cell = np.full((side_px, side_px, 3), 235, np.uint8)
-    words, lines = text.split(), [""]
-    for word in words:
-        longer = f"{lines[-1]} {word}".strip()
-        if len(longer) * 6 > side_px - 8 and lines[-1]:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    for place, line in enumerate(lines[: side_px // 14]):
-        corner = (4, 16 + 13 * place)
-        cv2.putText(
-            cell, line, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.34, (70, 70, 70), 1, cv2.LINE_AA
-        )
-    return cell

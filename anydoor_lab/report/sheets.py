@@ -132,12 +132,12 @@ def _text_px(width: int, captions: Sequence[str]) -> float:
 
 
 def _broken(text: str, characters: int) -> str:
-    """Lines of at most `characters`, broken between words only."""
+    """Lines of at most `characters`, broken between words and after underscores only."""
     lines = [
         textwrap.wrap(line, characters, break_long_words=False, break_on_hyphens=False)
-        for line in text.split("\n")
+        for line in text.replace("_", "_ ").split("\n")
     ]
-    return "\n".join(part for line in lines for part in line)
+    return "\n".join(part.replace("_ ", "_") for line in lines for part in line)
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:
