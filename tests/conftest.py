@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests that share what their module prepares to one worker: it is prepared once."""
     for item in items:

@@ -48,6 +48,26 @@ with Listening() as listening:
                 sys.exit(130)
 """
 
+AGREE = """
+import os, signal, torch
+from accelerate import Accelerator
+from anydoor_lab.training.stop import Listening
+
+accelerator, whole = Accelerator(cpu=True), torch.distributed.all_reduce
+
+def reduced(*arguments, **settings):
+    whole(*arguments, **settings)
+    if accelerator.process_index == 1:
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+torch.distributed.all_reduce = reduced
+with Listening() as listening:
+    first = listening.asked(accelerator)
+    torch.distributed.all_reduce = whole
+    then = listening.asked(accelerator)
+print(f"{accelerator.process_index}:{first},{then}", flush=True)
+"""
+
 
 def begin(
     folder: Path, *launch: str, seconds: float = 0.05, workers: int = 0
@@ -107,6 +127,18 @@ def test_all_processes_stop_after_the_same_step(tmp_path: Path) -> None:
     found = newest_checkpoint(tmp_path)
     steps = [2, *(int(line) for line in out.split() if line.isdigit())]
     assert found is not None and found.step == steps[-1]
+
+
+def test_a_signal_that_comes_while_the_processes_agree_is_not_lost(tmp_path: Path) -> None:
+    script = tmp_path / "agree.py"
+    script.write_text(AGREE)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    ended = subprocess.run(
+        [sys.executable, *launch, str(script)], env=env, capture_output=True, text=True, timeout=90
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert sorted(ended.stdout.split()) == ["0:False,True", "1:False,True"]
 
 
 @pytest.fixture

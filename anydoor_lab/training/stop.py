@@ -57,11 +57,13 @@ class Listening:
 
     def asked(self, accelerator: Accelerator) -> bool:
         """Whether to stop after this step; all processes must ask, and get the same answer."""
+        agreed = self.signal
         if accelerator.num_processes > 1:
-            noted = torch.tensor(self.signal, device=accelerator.device)
+            noted = torch.tensor(agreed, device=accelerator.device)
             torch.distributed.all_reduce(noted, op=torch.distributed.ReduceOp.MAX)
-            self.signal = int(noted)
-        return self.signal != 0
+            agreed = int(noted)
+            self.signal = agreed or self.signal  # one that came meanwhile is for the next step
+        return agreed != 0
 
     def leave(self) -> None:
         """End as the noted signal asks; comes back where a launcher's handler passes it over.
