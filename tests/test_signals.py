@@ -65,7 +65,7 @@ with Listening() as listening:
     first = listening.asked(accelerator)
     torch.distributed.all_reduce = whole
     then = listening.asked(accelerator)
-print(f"{accelerator.process_index}:{first},{then}", flush=True)
+os.write(1, f"{accelerator.process_index}:{first},{then}\\n".encode())
 """
 
 
