@@ -69,10 +69,10 @@ def compare(folder: Path) -> None:
     title = f"Comparison of {len(runs)} runs"
     table, paths = write_comparison(runs, folder, title, absent)
     if len({str(scores.get("pairs")) for _, scores in runs}) == 1:
-        places: dict[str, Path | str] = dict(zip(names, found, strict=False))
-        shown = {**places, **{name: f"not run: {reason}" for name, reason in absent.items()}}
+        places = dict(zip(names, found, strict=False))
         if any((place / PICTURES).is_dir() for place in found):
-            figure = picture_grid(shown, replace(table.caption, title=f"{title}: results"))
+            caption = replace(table.caption, title=f"{title}: results")
+            figure = picture_grid(places, caption, absent)
             paths["picture"] = save(figure, folder / "results.png")
     print(f"\n{table.terminal()}")
     print("\n".join(f"{kind:8s} {path}" for kind, path in paths.items()))

@@ -24,6 +24,7 @@ from anydoor_lab.pipeline.proposals import shown_by_seed
 from anydoor_lab.pipeline.results import AnyDoorPipelineOutput
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.originals import over_white
+from anydoor_lab.structures.pair import Pair
 from anydoor_lab.structures.rng import rng_for
 from small import small_pipeline
 
@@ -152,14 +153,19 @@ def test_only_what_differs_between_proposals_is_encoded_again(
     assert [seed for several in seeds for seed in several] == [7, 8, 9]
 
 
+def two_pairs() -> list[Pair]:
+    """The same object for two scenes of different sizes."""
+    scenes = [picture(80, 70), picture(64, 90, seed=3)]
+    return [make_pair(REFERENCE, scene, OBJECT, box=(10, 20, 50, 60)) for scene in scenes]
+
+
 @pytest.mark.parametrize("collage", ["hf", "noise"])
 def test_the_method_gives_for_every_seed_what_the_pipeline_gives(
     pipeline: AnyDoorPipeline, collage: str
 ) -> None:
     own = copy.copy(pipeline)
     own.register_to_config(collage=collage)
-    scenes = [picture(80, 70), picture(64, 90, seed=3)]
-    pairs = [make_pair(REFERENCE, scene, OBJECT, box=(10, 20, 50, 60)) for scene in scenes]
+    pairs = two_pairs()
     seeds = [[3, 10_003], [4, 10_004]]
     results = AnyDoorMethod(own)(pairs, seeds, [np.random.default_rng(0)] * 2)
     asked = [(pair, seed) for pair, several in zip(pairs, seeds, strict=True) for seed in several]
@@ -177,8 +183,7 @@ def test_of_several_references_the_same_one_again_changes_nothing_and_another_do
 ) -> None:
     own = copy.copy(pipeline)
     own.register_to_config(collage=collage)
-    scenes = [picture(80, 70), picture(64, 90, seed=3)]
-    pairs = [make_pair(REFERENCE, scene, OBJECT, box=(10, 20, 50, 60)) for scene in scenes]
+    pairs = two_pairs()
     another = picture(*REFERENCE.shape[:2], seed=8)
 
     def crops(method: AnyDoorMethod) -> np.ndarray:

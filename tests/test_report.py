@@ -258,7 +258,7 @@ def test_a_frame_lies_inside_the_rim() -> None:
 def test_a_picture_of_any_size_fills_its_cell_of_the_grid(tmp_path: Path, side: int) -> None:
     for part in PARTS:
         write_image(tmp_path / "results" / f"00_{part}.png", np.zeros((side, side, 3), np.uint8))
-    figure = picture_grid({"own_and_long_name": tmp_path, "lost": "no weights"}, TINY)
+    figure = picture_grid({"own_and_long_name": tmp_path}, TINY, ["lost"])
     told = [text.get_text() for text in figure.axes[0].texts]
     assert "own_and_long_\nname" in told, "a header as wide as its column"
     assert "Not run: lost; the table says why." in " ".join(" ".join(told).split())

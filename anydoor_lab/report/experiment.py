@@ -268,13 +268,13 @@ def write_of_data(
     anchors = {row["run"]: row for row in runs[0].anchors}
     named = [{**row, "run": row["variant"]} for row in rows]
     figures = {"figure": compare_runs(named, caption, anchors, scores)}
-    places: dict[str, Path | str] = {}
+    places: dict[str, Path] = {}
     for run in runs:  # of several seeds the first
         if (run.folder / PICTURES).is_dir():
             places.setdefault(run.variant, run.folder)
     if places:
-        places |= {row["variant"]: row["note"] for row in lacking}
-        figures["pictures"] = picture_grid(places, replace(caption, title=f"{title}: results"))
+        told = replace(caption, title=f"{title}: results")
+        figures["pictures"] = picture_grid(places, told, absent)
     print(f"\n{table.terminal()}\ntable    {folder / f'table_{data}.md'}")
     for name, figure in figures.items():
         for ending in ("pdf", "png"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,44 +67,45 @@ def _plain(shown: np.ndarray | Cell) -> np.ndarray:
 
 
 def picture_grid(
-    runs: Mapping[str, Path | str], caption: Caption, most: int = 6, side_px: int = 128
+    runs: Mapping[str, Path],
+    caption: Caption,
+    absent: Collection[str] = (),
+    most: int = 6,
+    side_px: int = 128,
 ) -> Figure:
     """A row for each pair: reference, scene with region, each variant's result, the truth.
 
     Args:
-        runs: a variant's name to the folder of its run, or to why it has none; those are named
-            below.
+        runs: a variant's name to the folder of its run.
         caption: stands below.
+        absent: variants without a run, named there.
         most: rows.
         side_px: of a picture.
 
     Raises:
         ValueError: no variant has pictures.
     """
-    known = {name: place / PICTURES for name, place in runs.items() if isinstance(place, Path)}
-    numbers = sorted(
-        {int(path.name[:2]) for f in known.values() for path in f.glob("*_result.png")}
-    )
+    folders = [place / PICTURES for place in runs.values()]
+    numbers = sorted({int(path.name[:2]) for f in folders for path in f.glob("*_result.png")})
     if not numbers:
         raise InputError(
             "none of the runs has pictures of its results; run them with eval.num_shown"
         )
-    first = next(folder for folder in known.values() if any(folder.glob("*_result.png")))
+    first = next(folder for folder in folders if any(folder.glob("*_result.png")))
     rows = []
     for number in numbers[:most]:
         shown = (first / f"{number:02d}_{part}.png" for part in ("reference", "scene"))
         row = [_fitted(path, side_px) for path in shown]
-        row += [_result(folder, number, side_px) for folder in known.values()]
+        row += [_result(folder, number, side_px) for folder in folders]
         rows.append([*row, _fitted(first / f"{number:02d}_truth.png", side_px)])
     headers = [
         "reference",
         "scene + region",
-        *(re.sub("[ =]", "\n", name) for name in known),
+        *(re.sub("[ =]", "\n", name) for name in runs),
         "truth",
     ]
-    lacking = ", ".join(name for name in runs if name not in known)
-    told = f"{caption} Not run: {lacking}; the table says why." if lacking else str(caption)
-    return grid(rows, headers, title=told, side_px=side_px)
+    lacking = f" Not run: {', '.join(absent)}; the table says why." if absent else ""
+    return grid(rows, headers, title=f"{caption}{lacking}", side_px=side_px)
 
 
 def _result(folder: Path, number: int, side_px: int) -> np.ndarray:
