@@ -64,6 +64,8 @@ def pretrain(cfg: DictConfig) -> Path:
     base = {"base": needed.pop("base")} if "base" in needed else {}  # what the network begins as
     objective = leaf(cfg.part.objective)(leaf(cfg.part.network)(**base), **needed)
     begun_from = _begun(cfg, objective.network)
+    if cfg.device == "cuda":
+        objective.to(memory_format=torch.channels_last)
     samples, held_out = (_samples(cfg, pool) for pool in pools.values())
     settings = FitSettings(**plain(cfg.part.fit))
     half = check_precision(cfg.precision)
@@ -76,7 +78,8 @@ def pretrain(cfg: DictConfig) -> Path:
     if not leading:
         return folder
     with state.averaged():
-        objective.to("cpu")  # where the held-out pictures are
+        # where the held-out pictures are, and as files hold it
+        objective.to("cpu").to(memory_format=torch.contiguous_format)
         round_to_half(objective.network)
         objective.finish(samples, cfg.num_scored)
         folder.mkdir(parents=True, exist_ok=True)

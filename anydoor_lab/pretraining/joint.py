@@ -172,6 +172,8 @@ class JointPlacing(nn.Module):
         seed: decides noise, timesteps and dropped conditions.
         cond_drop_prob, region_weight: as of `DiffusionLoss`.
         mass: of adaptive timestep sampling.
+        noises: how many noise levels each sample is trained at in its step; drawing a pair costs
+            more than a small network on a GPU.
     """
 
     def __init__(
@@ -186,9 +188,10 @@ class JointPlacing(nn.Module):
         cond_drop_prob: float = 0.1,
         region_weight: float = 2.5,
         mass: float = 0.75,
+        noises: int = 1,
     ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.noises = network, noises
         width = network.unet.config.cross_attention_dim
         folders = {"vgg": vgg, "clip": clip, "dinov2": dino}
         extractors = nn.ModuleDict()
@@ -211,7 +214,7 @@ class JointPlacing(nn.Module):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The loss of a batch of `JointSamples`."""
-        return self.loss(batch)
+        return self.loss(repeated(batch, self.noises))
 
     def finish(self, samples: JointSamples, count: int) -> None:
         """Keep how the samples were shown, for the pipeline's config."""
@@ -271,6 +274,22 @@ class JointPlacing(nn.Module):
         self.scheduler.save_pretrained(folder / "scheduler")
         self.pipeline(self.shown_as).save_config(folder)
 
+
+def repeated(batch: dict[str, Any], times: int) -> dict[str, Any]:
+    """A batch so many times over, as samples of other numbers: with other noise and timesteps."""
+    if times == 1:
+        return batch
+    numbers = torch.as_tensor(batch["index"])
+    again = torch.arange(times).repeat_interleave(len(numbers)) * _APART
+    whole = {
+        name: torch.cat([value] * times) if isinstance(value, torch.Tensor) else value * times
+        for name, value in batch.items()
+    }
+    return {**whole, "index": numbers.cpu().repeat(times) + again}
+
+
+_APART = 2**40
+"""More than any training has samples."""
 
 joint_network = JointNetwork.from_base
 """As conf/part/anydoor.yaml names it."""
