@@ -15,7 +15,14 @@ from omegaconf import DictConfig
 
 from anydoor_lab.config.compose import output_folder, plain
 from anydoor_lab.config.door import door
-from anydoor_lab.config.resume import find_checkpoint, first_process, readable, shown_finished
+from anydoor_lab.config.resume import (
+    find_checkpoint,
+    first_process,
+    readable,
+    shown_finished,
+    taken_over,
+)
+from anydoor_lab.config.sweeps import may_pass_over, sweeps_folder
 from anydoor_lab.runs.folder import BEFORE, BEFORE_CROPS, GRID, SKIPPED, Run, read_facts
 from anydoor_lab.runs.lock import held
 from anydoor_lab.runs.records import append_record, keep_records
@@ -46,7 +53,10 @@ def main(cfg: DictConfig) -> None:
             run.claim(fresh=False, overwrite=False)
             return
         checkpoint = find_checkpoint(run.config["train"]["resume"], run)
-        train(run, build_training(cfg), checkpoint)
+        training = build_training(cfg)
+        if cfg.share and not run.begun and may_pass_over():
+            checkpoint = taken_over(run, sweeps_folder(), training.frozen)
+        train(run, training, checkpoint)
 
 
 def train(run: Run, training: Training, checkpoint: Checkpoint | None) -> None:

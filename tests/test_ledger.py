@@ -20,9 +20,10 @@ import commands
 import inside
 from anydoor_lab import train
 from anydoor_lab.config.sweeps import make_start
-from anydoor_lab.runs.folder import SCORES
+from anydoor_lab.runs.folder import FACTS, SCORES, read_facts
 from anydoor_lab.runs.ledger import counted, note_failure, plan_job, read_job, read_ledger
 from anydoor_lab.runs.lock import held, holder_of
+from anydoor_lab.structures.files import write_sealed
 from commands import command
 from networks import model_overrides
 
@@ -112,6 +113,31 @@ def test_other_seeds_asked_for_later_join_what_is_finished(networks: Path, tmp_p
     facts = json.loads((folder / "seed-1-dinov2" / "run.json").read_text())
     assert ledger.loc["seed-1-dinov2", "config_hash"] == facts["config_hash"]
     assert ledger["config_hash"].nunique() == 2
+
+
+def test_what_another_sweep_trained_alike_is_taken_over_and_scored(
+    networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shared = ("share=true", "score_before=false", "logger=local")
+    first, second, third = (tmp_path / "runs" / name for name in ("one", "two", "three"))
+    first.parent.mkdir()
+    assert sweep(first, networks, "seed=0", *shared).code == 0
+    ended = sweep(second, networks, "seed=0,1", *shared)
+    assert ended.code == 0, ended.err[-3000:]
+    assert ended.out.count("trained already") == 1
+    twins = [folder / "seed-0-dinov2" for folder in (first, second)]
+    tensors, metrics, rows = (
+        [(twin / name).read_bytes() for twin in twins]
+        for name in ("checkpoints/step_00000002/weights.safetensors", "metrics.jsonl", "rows.csv")
+    )
+    assert tensors[0] == tensors[1] and metrics[0] == metrics[1] and rows[0] == rows[1]
+    for twin in twins:
+        write_sealed(twin / FACTS, {**read_facts(twin), "commit": "other code"})
+    ended = sweep(third, networks, "seed=0", *shared)
+    assert ended.code == 0 and "trained already" not in ended.out
+    trained = third / "seed-0-dinov2" / "checkpoints/step_00000002/weights.safetensors"
+    assert trained.read_bytes() == tensors[0]
 
 
 def test_a_run_that_another_worker_has_is_passed_over_and_said(

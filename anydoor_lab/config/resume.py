@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anydoor_lab.runs.folder import SCORES, Run, read_scores
+from anydoor_lab.runs.folder import FACTS, SCORES, Run, read_scores
+from anydoor_lab.runs.provenance import commit
+from anydoor_lab.runs.tracking import METRICS
 from anydoor_lab.structures.errors import InputError
-from anydoor_lab.structures.files import read_sealed
+from anydoor_lab.structures.files import ASIDE, read_sealed, writing
 
 if TYPE_CHECKING:
     from anydoor_lab.training.checkpoint import Checkpoint
@@ -32,6 +35,48 @@ def find_checkpoint(resume: str, run: Run) -> Checkpoint | None:
         checkpoint = newest_checkpoint(run.checkpoints, groups)
         run.check(checkpoint.facts if checkpoint else None)
     return checkpoint
+
+
+def taken_over(run: Run, sweeps: Path, frozen: str) -> Checkpoint | None:
+    """What a finished run of another sweep trained, where nothing sets it apart from this one.
+
+    Its last checkpoint, numbers and samples are copied into this run's folder. The same settings,
+    commit and frozen networks are asked for; of several such runs the first is taken.
+
+    Args:
+        run: not begun.
+        sweeps: the folder of the sweeps' folders.
+        frozen: fingerprint of the networks that are not trained.
+    """
+    from anydoor_lab.training.checkpoint import load_checkpoint, newest_checkpoint
+
+    for path in sorted(sweeps.glob(f"*/*/{SCORES}")):
+        twin = readable(path.parent / FACTS) or {}
+        if twin.get("config_hash") != run.hash or twin.get("commit") != commit():
+            continue
+        found = newest_checkpoint(path.parent / run.checkpoints.name)
+        if found is None or found.facts.get("frozen") != frozen:
+            continue
+        run.check(found.facts)
+        _copy_training(path.parent, found.path, run)
+        print(f"taken    {path.parent} has the same settings and weights: trained already")
+        return load_checkpoint(run.checkpoints / found.path.name)
+    return None
+
+
+def _copy_training(twin: Path, checkpoint: Path, run: Run) -> None:
+    """The checkpoint comes last: with it the run is begun."""
+    with writing(run.folder):
+        for name in (METRICS, "samples"):
+            if (twin / name).is_dir():
+                shutil.copytree(twin / name, run.folder / name, dirs_exist_ok=True)
+            elif (twin / name).is_file():
+                shutil.copy(twin / name, run.folder / name)
+        aside = run.folder / f".{checkpoint.name}{ASIDE}"
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.copytree(checkpoint, aside)
+        run.checkpoints.mkdir(exist_ok=True)
+        aside.rename(run.checkpoints / checkpoint.name)
 
 
 def shown_finished(run: Run) -> bool:

@@ -92,6 +92,11 @@ def may_pass_over() -> bool:
     return HydraConfig.get().mode == RunMode.MULTIRUN and os.environ.get("WORLD_SIZE", "1") == "1"
 
 
+def sweeps_folder() -> Path:
+    """Where the folders of this sweep and others stand."""
+    return Path(HydraConfig.get().sweep.dir).parent
+
+
 def at_the_end(ending: Ending) -> None:
     """Have something done when the sweep that begins now has ended, well or not.
 

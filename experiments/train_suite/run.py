@@ -22,8 +22,9 @@ PIECE, MOST = 16 * 2**20, 8
 GPU = ("device=cuda", "precision=bf16", "part.fit.workers=16", "part.fit.checkpoint_every=200")
 ON_GPU = {  # batch size and steps
     "vae": (128, 6000), "dino": (256, 1500), "clip": (512, 1000), "vgg": (512, 800),
-    "base": (256, 2500), "anydoor": (256, 8000),
+    "base": (256, 2500), "anydoor": (256, 2000),
 }  # fmt: skip
+ALSO_ON_GPU = {"anydoor": ("part.objective.noises=2",)}  # drawing pairs is slower than the network
 
 
 def command(part: str, chosen: argparse.Namespace) -> list[str]:
@@ -33,6 +34,7 @@ def command(part: str, chosen: argparse.Namespace) -> list[str]:
     if chosen.device == "cuda":
         size, steps = ON_GPU[part]
         words += [f"part.fit.batch_size={size}", f"part.fit.steps={steps}"]
+        words += ALSO_ON_GPU.get(part, ())
     return [*words, *chosen.settings]
 
 
