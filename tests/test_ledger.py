@@ -235,4 +235,9 @@ def test_what_a_sweep_begins_with_is_trained_first_and_once(
     make_start(OmegaConf.merge(config, {"model": {"start": config.init}}))
     make_start(OmegaConf.create({"init": "base", "model": {"start": "base"}}))
     make_start(OmegaConf.create({"init": "elsewhere", "model": {"start": "parts/quick"}}))
-    assert not capsys.readouterr().out
+    assert not "".join(capsys.readouterr())
+    card = tmp_path / "parts" / "quick" / "card.json"
+    facts = json.loads(card.read_text())
+    card.write_text(json.dumps({**facts, "begun_from": {"weights": "of another package"}}))
+    make_start(OmegaConf.merge(config, {"model": {"start": config.init}}))
+    assert "began with other weights than the package's of today" in capsys.readouterr().err

@@ -71,6 +71,7 @@ def make_start(config: DictConfig) -> None:
         return
     folder = Path(start)
     if is_part(folder):
+        _say_if_older(folder)
         return
     print(f"start    {folder} is trained first, once: what every run of the sweep begins with")
     call = [sys.executable, "-m", "anydoor_lab.pretrain", f"part={folder.name}"]
@@ -78,6 +79,20 @@ def make_start(config: DictConfig) -> None:
         ended = subprocess.run([*call, f"out={folder.parent}"], check=False)  # noqa: S603
     if ended.returncode:
         raise RunError(f"{folder} was not trained; the same command goes on with it")
+
+
+def _say_if_older(part: Path) -> None:
+    """Of a part that began with other weights than the package's of today, say so."""
+    from anydoor_lab.models.embedded import embedded_folder
+    from anydoor_lab.pretraining.folders import read_card
+
+    began = read_card(part).get("begun_from", {}).get("weights")
+    if began not in (None, read_card(embedded_folder("anydoor"))["weights"]):
+        print(
+            f"older    {part} began with other weights than the package's of today; remove it, "
+            "and the sweep's runs, to have them made anew",
+            file=sys.stderr,
+        )
 
 
 def job_called() -> str:
