@@ -209,6 +209,20 @@ def test_wandb_offline_goes_on_with_one_run(
 
 
 @pytest.mark.usefixtures("logged_out")
+def test_wandb_is_told_what_a_run_logged_without_it(tmp_path: Path) -> None:
+    before = LocalTracker(RunFacts(tmp_path))
+    for step in (1, 2, 3):
+        before.log(step, {"loss": 1 / step})
+    tracker = WandbTracker(RunFacts(tmp_path, first_step=2), mode="offline")
+    tracker.log(3, {"loss": 0.25})
+    tracker.finish({})
+    (folder,) = (tmp_path / "wandb").glob("offline-run-*")
+    rows = [r["history"]["item"] for r in inspect(folder) if r["type"] == "history"]
+    assert [(row["step"], row["loss"]) for row in rows] == [(1, 1.0), (2, 0.5), (3, 0.25)]
+    assert [record["step"] for record in read_metrics(tmp_path)] == [1, 2, 3]
+
+
+@pytest.mark.usefixtures("logged_out")
 def test_a_killed_run_goes_on_as_the_same_wandb_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -147,6 +147,7 @@ class WandbTracker:
             print(f"W&B is offline; to upload later: {command}")
 
     def _begin(self, run: RunFacts, project: str, mode: str) -> Any:
+        known = known_id(run.folder) if run.first_step else None
         started = self._wandb.init(
             project=project,
             dir=str(run.folder),
@@ -155,7 +156,7 @@ class WandbTracker:
             job_type=run.job_type,
             tags=list(run.tags),
             config=dict(run.config),
-            id=known_id(run.folder) if run.first_step else None,
+            id=known,
             resume="allow",
             mode=mode,  # type: ignore[arg-type]
             settings=self._wandb.Settings(
@@ -166,6 +167,9 @@ class WandbTracker:
         started.define_metric("*", step_metric="step")
         for name in ("loss", "loss/*"):  # the best and the last stand beside each other
             started.define_metric(name, step_metric="step", summary="min,last")
+        if known is None:  # what it has logged elsewhere, W&B has not seen
+            for record in read_metrics(run.folder):
+                started.log(record, step=record["step"])
         return started
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
