@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anydoor_lab.runs.folder import FACTS, SCORES, Run, read_scores
+from anydoor_lab.runs.folder import SCORES, Run, read_facts, read_scores
 from anydoor_lab.runs.provenance import commit
 from anydoor_lab.runs.tracking import METRICS
 from anydoor_lab.structures.errors import InputError
@@ -50,16 +50,20 @@ def taken_over(run: Run, sweeps: Path, frozen: str) -> Checkpoint | None:
     """
     from anydoor_lab.training.checkpoint import load_checkpoint, newest_checkpoint
 
-    for path in sorted(sweeps.glob(f"*/*/{SCORES}")):
-        twin = readable(path.parent / FACTS) or {}
-        if twin.get("config_hash") != run.hash or twin.get("commit") != commit():
+    alike = {"config_hash": run.hash, "commit": commit()}
+    for twin in sorted(path.parent for path in sweeps.glob(f"*/*/{SCORES}")):
+        try:
+            if not alike.items() <= read_facts(twin).items():
+                continue
+            found = newest_checkpoint(twin / run.checkpoints.name)
+        except InputError as error:  # it is damaged: train instead
+            print(f"not taken: {error}", file=sys.stderr)
             continue
-        found = newest_checkpoint(path.parent / run.checkpoints.name)
         if found is None or found.facts.get("frozen") != frozen:
             continue
         run.check(found.facts)
-        _copy_training(path.parent, found.path, run)
-        print(f"taken    {path.parent} has the same settings and weights: trained already")
+        _copy_training(twin, found.path, run)
+        print(f"taken    {twin} has the same settings and weights: trained already")
         return load_checkpoint(run.checkpoints / found.path.name)
     return None
 
