@@ -31,7 +31,7 @@ PLACE = ["scene=pair/scene.png", "mask=pair/scene_mask.png", "reference=pair/ref
 PLACE += ["reference_mask=pair/reference_mask.png", f"seed={SEED}", "blend=crop", "out=out/run.png"]
 THEN = ["model.expects.prediction_type=v_prediction", "model.resolution=64", "model.id_size=64"]
 THEN += ["collage.erosion_px=5", "collage.threshold=50", "collage.power=1.0", "data=world"]
-THEN += ["data.size_px=96"]
+THEN += ["data.size_px=96", "model.zoom=1.5"]
 """What the tiny scale was when the run was made."""
 
 
