@@ -183,9 +183,10 @@ def test_a_sweep_killed_twice_and_repeated_gives_the_rows_of_one_that_was_not(
         chosen = ["idx=vgg,clip,dinov2", "data=world", "seed=0"]
         return ["anydoor_lab.train", "experiment=table3_id_extractors", *chosen, *settings]
 
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    # not beside each other, where the one would take over what the other trained
+    straight, killed = tmp_path / "straight" / "sweep", tmp_path / "killed" / "sweep"
     for folder in (straight, killed):
-        folder.mkdir()
+        folder.mkdir(parents=True)
     ended = commands.module([*call(straight), "share=false"], tmp_path, {}, 600)
     assert ended.returncode == 0, ended.stderr[-3000:]
     of_clip = "*idx-clip*/checkpoints/step_*"
