@@ -103,7 +103,7 @@ def test_a_broken_download_is_kept_and_the_repeated_command_goes_on(
     assert sha(content) in first.stdout and f"{len(content) / 1e9:.3f} GB" in first.stdout
     (part,) = parts(tmp_path)
     assert part.read_bytes() == content[:CHUNK]
-    assert hub.ranges()[0] is None and not (tmp_path / "cache").exists()
+    assert hub.ranges()[0] is None and not (tmp_path / "cache" / "anydoor_lab").exists()
     hub.breaks = 0
     second = inside.run("convert", f"source={NAME}", *SIZES, cwd=tmp_path)
     assert second.code == 0, second.err
@@ -126,14 +126,14 @@ def test_a_connection_that_ends_once_is_taken_up_by_the_same_command(
     assert ended.code == 0, ended.err
     assert hub.ranges() == [None, f"bytes={CHUNK}-"]
     assert load_pipeline(tmp_path / "mine").config.resolution == 64
-    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "cache" / "anydoor_lab").exists()
 
 
 def test_other_bytes_than_published_are_thrown_away(hub: Hub, tmp_path: Path) -> None:
     hub.spoils = True
     ended = inside.run("convert", f"source={NAME}", *SIZES, cwd=tmp_path)
     ended.refused(CHECKPOINT, sha(hub.files[NAME][CHECKPOINT]), "repeat the command")
-    assert parts(tmp_path) == [] and not (tmp_path / "cache").exists()
+    assert parts(tmp_path) == [] and not (tmp_path / "cache" / "anydoor_lab").exists()
     hub.spoils = False
     assert inside.run("convert", f"source={NAME}", *SIZES, cwd=tmp_path).code == 0
 
