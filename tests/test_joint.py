@@ -36,6 +36,7 @@ from anydoor_lab.pretraining.joint import CHOICES, JointNetwork, JointPlacing, J
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.images import read_image
 from anydoor_lab.structures.names import conf_dir
+from anydoor_lab.training.kept import collated
 
 NEEDED = {part: embedded_folder(part) for part in ("vae", "clip", "dino", "vgg")}
 
@@ -114,6 +115,18 @@ def test_every_projector_gets_a_gradient_whatever_the_batch_holds(placing: Joint
     assert all(gradient is not None for gradient in gradients.values())
     assert gradients["clip"].abs().sum() > 0
     assert gradients["vgg"].abs().sum() == 0
+
+
+def test_a_pair_is_trained_at_as_many_noise_levels_as_asked_for(
+    samples: JointSamples, placing: JointPlacing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = collated([samples[index] for index in range(3)])
+    with torch.no_grad():
+        once = placing(batch)["per_sample"]
+        monkeypatch.setattr(placing, "noises", 2)
+        twice = placing(batch)["per_sample"]
+    torch.testing.assert_close(twice[:3], once, atol=1e-5, rtol=1e-4)
+    assert len(twice) == 6 and not torch.isclose(twice[3:], once, rtol=0.01).any()
 
 
 def test_training_leaves_the_frozen_parts_alone(placing: JointPlacing) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anydoor_lab.runs.folder import SCORES, Run, read_facts, read_scores
-from anydoor_lab.runs.provenance import commit
+from anydoor_lab.runs.provenance import commit, versions
 from anydoor_lab.runs.tracking import METRICS
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import ASIDE, read_sealed, writing
@@ -41,7 +41,7 @@ def taken_over(run: Run, sweeps: Path, frozen: str) -> Checkpoint | None:
     """What a finished run of another sweep trained, where nothing sets it apart from this one.
 
     Its last checkpoint, numbers and samples are copied into this run's folder. The same settings,
-    commit and frozen networks are asked for; of several such runs the first is taken.
+    commit, libraries and frozen networks are asked for; of several such runs the first is taken.
 
     Args:
         run: not begun.
@@ -50,7 +50,7 @@ def taken_over(run: Run, sweeps: Path, frozen: str) -> Checkpoint | None:
     """
     from anydoor_lab.training.checkpoint import load_checkpoint, newest_checkpoint
 
-    alike = {"config_hash": run.hash, "commit": commit()}
+    alike = {"config_hash": run.hash, "commit": commit(), "versions": versions()}
     for twin in sorted(path.parent for path in sweeps.glob(f"*/*/{SCORES}")):
         try:
             if not alike.items() <= read_facts(twin).items():
