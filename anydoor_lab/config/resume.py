@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def taken_over(run: Run, sweeps: Path, frozen: str) -> Checkpoint | None:
         sweeps: the folder of the sweeps' folders.
         frozen: fingerprint of the networks that are not trained.
     """
-    from anydoor_lab.training.checkpoint import load_checkpoint, newest_checkpoint
+    from anydoor_lab.training.checkpoint import newest_checkpoint
 
     alike = {"config_hash": run.hash, "commit": commit(), "versions": versions()}
     for twin in sorted(path.parent for path in sweeps.glob(f"*/*/{SCORES}")):
@@ -64,7 +65,7 @@ def taken_over(run: Run, sweeps: Path, frozen: str) -> Checkpoint | None:
         run.check(found.facts)
         _copy_training(twin, found.path, run)
         print(f"taken    {twin} has the same settings and weights: trained already")
-        return load_checkpoint(run.checkpoints / found.path.name)
+        return replace(found, path=run.checkpoints / found.path.name)
     return None
 
 

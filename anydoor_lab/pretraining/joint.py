@@ -35,6 +35,8 @@ CHOICES = (("vgg", False), ("clip", False), ("dinov2", False), ("dinov2", True))
 """An extractor, and whether only its global token is handed on."""
 GUIDANCE = 2.0
 FULL = {"torch_dtype": torch.float32}
+_APART = 2**40
+"""More than any training has samples."""
 
 
 class JointSamples:
@@ -287,9 +289,6 @@ def repeated(batch: dict[str, Any], times: int) -> dict[str, Any]:
     }
     return {**whole, "index": numbers.cpu().repeat(times) + again}
 
-
-_APART = 2**40
-"""More than any training has samples."""
 
 joint_network = JointNetwork.from_base
 """As conf/part/anydoor.yaml names it."""
