@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from anydoor_lab.data.readers.crossed import CrossedPairs, chosen_scenes
+from anydoor_lab.evaluation.pairs import gallery_of
+from anydoor_lab.metrics.protocol import ScoreProtocol
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.rng import rng_for
 from inside import run
@@ -66,6 +68,8 @@ def test_every_subject_stands_in_every_scene(coco: Path) -> None:
     assert len(pairs) == 6 and pairs.counts.used == 6
     shown = [pairs.pair(index, rng_for(0, index, "")) for index in range(6)]
     assert len({pair.origin for pair in shown}) == 6
+    assert [pair.subject for pair in shown] == ["cat", "vase"] * 3
+    assert gallery_of(shown, ScoreProtocol()).names == ["cat", "vase"]  # each once
     assert all(pair.origin.startswith(("cat in", "vase in")[i % 2]) for i, pair in enumerate(shown))
     for pair in shown:
         box = Box.around(pair.scene_mask)

@@ -133,7 +133,7 @@ class KeptPairs:
         Raises:
             FileError: it cannot be written.
         """
-        facts = {name: getattr(pair, name) for name in ("variation", "quality", "origin")}
+        facts = {name: getattr(pair, name) for name in _FACTS}
         said = np.array(json.dumps({**facts, "refused": list(refused)}))
         buffer = io.BytesIO()
         np.savez(buffer, facts=said, **{name: getattr(pair, name) for name in _PICTURES})
@@ -144,6 +144,7 @@ class KeptPairs:
 
 
 _PICTURES = ("reference", "reference_mask", "scene", "scene_mask")
+_FACTS = ("variation", "quality", "origin", "subject")
 
 
 def _row(pair: Pair) -> np.ndarray:

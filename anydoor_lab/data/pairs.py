@@ -163,8 +163,8 @@ class IndexedPairs:
         else:
             views = (*self._read(reference, factors[0]), *self._read(scene, factors[1]))
         frames = "" if first == second else f" {reference['frame']}-{scene['frame']}"
-        origin = f"{self.name}: {reference['group']} #{reference['object']}{frames}"
-        return Pair(*views, self.variation, self.quality, origin)
+        subject = f"{self.name}: {reference['group']} #{reference['object']}"
+        return Pair(*views, self.variation, self.quality, f"{subject}{frames}", subject)
 
     def _paired(self, starts: np.ndarray, intervals: np.ndarray) -> np.ndarray:
         """Which entries (N,) bool have a reference and a scene that are far enough apart."""

@@ -82,8 +82,9 @@ def gallery_of(pairs: Sequence[Pair], protocol: ScoreProtocol) -> Gallery:
 
 
 def object_name(pair: Pair, number: int) -> str:
-    """What tells a pair's object from others: where the pair came from, else its number."""
-    return pair.origin or f"pair {number}"
+    """What tells a pair's object from others: its subject, else where the pair came from, else its
+    number."""
+    return pair.subject or pair.origin or f"pair {number}"
 
 
 def reference_region(pair: Pair, protocol: ScoreProtocol) -> np.ndarray:

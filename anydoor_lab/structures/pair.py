@@ -26,6 +26,8 @@ class Pair:
             the pair trains (Sec. 3.4).
         quality: resolution class of Table 1; it stands beside the pair in scores.json.
         origin: where the pair came from, for reports.
+        subject: which object it is: pairs with the same subject show the same object. "" where
+            nothing tells it; then each pair's object is its own.
 
     Raises:
         TypeError: a dtype or number of dimensions is wrong.
@@ -39,6 +41,7 @@ class Pair:
     variation: Variation = "still"
     quality: Quality = "high"
     origin: str = ""
+    subject: str = ""
 
     def __post_init__(self) -> None:
         check_masked("reference", self.reference, self.reference_mask)

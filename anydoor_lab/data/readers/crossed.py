@@ -95,7 +95,7 @@ class CrossedPairs:
         picture = _scene(scene)
         region = box.mask(*picture.shape[:2])
         origin = f"{name} in {scene.name}"
-        return Pair(reference, mask, picture, region, "multiview", "high", origin)
+        return Pair(reference, mask, picture, region, "multiview", "high", origin, name)
 
 
 def chosen_scenes(instances: Path, number: int = 80) -> pd.DataFrame:
