@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from anydoor_lab.data.readers.crossed import CrossedPairs, chosen_scenes
-from anydoor_lab.evaluation.pairs import gallery_of
+from anydoor_lab.evaluation.judges import Judges
+from anydoor_lab.evaluation.pairs import gallery_of, references_of
 from anydoor_lab.metrics.protocol import ScoreProtocol
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.rng import rng_for
@@ -69,7 +70,7 @@ def test_every_subject_stands_in_every_scene(coco: Path) -> None:
     shown = [pairs.pair(index, rng_for(0, index, "")) for index in range(6)]
     assert len({pair.origin for pair in shown}) == 6
     assert [pair.subject for pair in shown] == ["cat", "vase"] * 3
-    assert gallery_of(shown, ScoreProtocol()).names == ["cat", "vase"]  # each once
+    assert gallery_of(shown, Judges({}, ScoreProtocol())).names == ["cat", "vase"]  # each once
     assert all(pair.origin.startswith(("cat in", "vase in")[i % 2]) for i, pair in enumerate(shown))
     for pair in shown:
         box = Box.around(pair.scene_mask)
@@ -106,13 +107,29 @@ def test_no_list_and_nothing_to_make_it_from_is_one_sentence(coco: Path) -> None
         source(coco, "none.csv", instances=None)
 
 
+def test_all_photos_of_a_subject_are_compared_and_never_the_scenes_object(coco: Path) -> None:
+    second = np.zeros((40, 50, 4), np.uint8)
+    second[5:35, 10:30] = (20, 160, 90, 255)
+    Image.fromarray(second).save(coco / "dataset" / "vase" / "01.png")
+    pairs = source(coco)
+    judges = Judges({}, ScoreProtocol(reference="all")).of(pairs)
+    cat, vase = (references_of(pairs.pair(i, rng_for(0, i, "")), judges) for i in (0, 1))
+    assert [region.shape for region in cat] == [(40, 40, 3)]
+    assert [region.shape for region in vase] == [(40, 40, 3), (30, 30, 3)]
+
+
 def test_the_benchmark_is_one_command_without_a_row_of_truth(coco: Path) -> None:
     places = [f"data.references={coco / 'dataset'}", f"data.scenes={coco / 'val2017'}",
               f"data.instances={coco / 'instances.json'}", "data.num_scenes=2"]  # fmt: skip
-    quick = ["eval.num_pairs=4", "eval.num_diverse=0", "metrics=[dino]", "method=copy_paste"]
+    quick = ["eval.num_pairs=4", "eval.num_diverse=0", "method=copy_paste",
+             "metrics=[dino,retrieval,lab_difference,copy_paste_index]"]  # fmt: skip
     ended = run("evaluate", "eval=dreambooth_coco", *places, *quick, "hydra.run.dir=out", cwd=coco)
     assert ended.code == 0, ended.err
     scores = json.loads((coco / "out" / "scores.json").read_text())
     names = [row["run"] for row in scores["rows"]]
     assert names == ["copy_paste", "copy-paste", "another object", "empty"] and scores["n"] == 4
+    found = {row["run"]: row["retrieval_recall_1"] for row in scores["rows"]}
+    assert found["copy_paste"] == 100 and found["another object"] == 0
+    assert "lab_difference" not in scores["rows"][0]  # of the scene's own object
+    assert "copy_paste_index" not in scores["rows"][0]
     assert (coco / "dreambooth_coco.csv").is_file()

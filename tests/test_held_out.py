@@ -13,10 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
+from anydoor_lab.config.assemble import build_bench
+from anydoor_lab.config.compose import compose_config
 from anydoor_lab.data.readers.folder import Folder
 from anydoor_lab.data.source import Counts, note_of
 from anydoor_lab.data.world import World
 from anydoor_lab.evaluation.judges import Judges
+from anydoor_lab.evaluation.kept import digest
 from anydoor_lab.evaluation.pairs import held_out_pairs, reference_region
 from anydoor_lab.evaluation.score import row_of
 from anydoor_lab.evaluation.settings import EvalSettings
@@ -126,6 +129,30 @@ def test_entries_passed_over_while_scoring_are_counted_by_reason() -> None:
     pairs = held_out_pairs(Spoilt(10, good=(4, 5)), EvalSettings(num_pairs=2), rejected)
     assert len(pairs) == 2
     assert rejected["empty mask"] >= 2 and rejected["unreadable picture"] >= 2
+
+
+def test_what_a_mixed_folder_leaves_out_is_counted(few: Path) -> None:
+    (few / "torn.png").write_bytes((few / "0.png").read_bytes()[:200])
+    Image.new("RGB", (64, 64)).save(few / "no_mask.png")
+    (few / "notes.txt").write_text("cups of January")
+    bench = build_bench(compose_config("evaluate", "data=folder", f"data.root={few}"))
+    assert len(bench.pairs) == 3
+    assert bench.passed_over.total() == 2
+
+
+def test_pairs_that_do_not_fit_memory_are_read_again_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = World(size_px=32, split="held_out")
+    whole = held_out_pairs(source, EvalSettings(num_pairs=6))
+    monkeypatch.setattr("anydoor_lab.evaluation.pairs.KEPT_BYTES", 2 * 2 * 32 * 32 * 4)
+    few = held_out_pairs(source, EvalSettings(num_pairs=6))
+    assert few[1] is few[1] and few[2] is not few[2]
+    assert len(whole) == len(few) == len(list(few)) == 6
+    assert [digest(pair) for pair in few] == [digest(pair) for pair in whole]
+    assert [pair.origin for pair in few[-2:]] == [whole[4].origin, whole[5].origin]
+    with pytest.raises(IndexError):
+        few[6]
 
 
 def spread(low: float, high: float) -> tuple[float, float]:

@@ -246,6 +246,6 @@ def test_the_embedded_anydoor_keeps_more_of_an_object_than_another_one_has() -> 
 def test_attributes_are_read_only_where_they_are_known() -> None:
     judges = build_judges(compose_config("evaluate"))
     assert "attribute_accuracy" in judges.of(World()).metrics
-    assert judges.of(World()).truth is not None
+    assert judges.of(World()).attributes_of is not None
     for source in (World(letters="Q"), PairPool(World(), 1, Path("unused"))):
         assert set(judges.metrics) - set(judges.of(source).metrics) == {"attribute_accuracy"}

@@ -227,10 +227,9 @@ def build_bench(cfg: DictConfig) -> Bench:
     settings = EvalSettings(**plain(cfg.eval))
     source = build_source(cfg, "held_out")
     judges = build_judges(cfg).of(source)
-    passed_over: Counter[str] = Counter()
+    passed_over = Counter(source.counts.rejected)
     pairs = held_out_pairs(source, settings, passed_over)
     known: dict[str, Any] = {"data": data_name(cfg), "config": config_hash(relevant(plain(cfg)))}
-    known["truth"] = getattr(source, "truth", True)
     return Bench(cfg.model.name, settings, judges, pairs, note_of(source), passed_over, **known)
 
 

@@ -42,6 +42,7 @@ class IndexedPairs:
         needed_px: longer side of the object's crop that the model is shown; None decodes all
             pictures at full size.
         limits: what `Limits` takes.
+        truth: whether scenes show their reference's object, as a still's always does, or another.
         split: "train" or "held_out".
         seed: decides which groups (videos, instances, pictures) are held out.
         held_out: share of the groups held out, in [0, 1).
@@ -69,6 +70,7 @@ class IndexedPairs:
         min_interval: float = 0.1,
         needed_px: int | None = 512,
         limits: Mapping[str, Any] | None = None,
+        truth: bool = True,
         split: Split = "train",
         seed: int = 0,
         held_out: float = 0.02,
@@ -82,7 +84,7 @@ class IndexedPairs:
                 raise InputError(f"{setting} is {value}; expected a share in [0, 1)")
         self.name, self.root, self.release = name, None if root is None else Path(root), release
         self.variation, self.quality, self.needed_px = variation, quality, needed_px
-        self.cache = cache
+        self.cache, self.truth = cache, truth or variation == "still"
         splits = (release or {}).get("splits", ())
         self.shards = None if shards is None else Shards(shards)
         self.index = _opened(name, self.root, _folder(name, self.root, index, self.shards, splits))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -20,12 +20,13 @@ class PictureScore(Protocol):
     """A metric that scores picture by picture; a new one is a class and one file in conf/metrics/.
 
     The names of its parameters say what it is shown, one entry per picture: `generated` and
-    `references` (regions (h, w, 3) uint8); `results`, `scenes` and `pasted` (H, W, 3), what was
-    made, the true scene and the scene with the reference pasted in; `masks` and `backgrounds`
-    (H, W) bool, the shape asked for and what of the crop is not the object; `crops`, the `Box`
-    that was written into; `attributes`; `objects`, the name of the object; or `seeds` (the regions
-    of one pair over several seeds). One is the same for all: `gallery`, the references of all
-    pairs. Where one of them is not known (the attributes of a photograph), the metric is left out.
+    `references` (regions (h, w, 3) uint8); `results`, `scenes`, `truths` and `pasted` (H, W, 3),
+    what was made, the scene, the scene that truly shows the object, and the scene with the
+    reference pasted in; `masks` and `backgrounds` (H, W) bool, the shape asked for and what of the
+    crop is not the object; `crops`, the `Box` that was written into; `attributes`; `objects`, the
+    name of the object; or `seeds` (the regions of one pair over several seeds). One is the same
+    for all: `gallery`, the references of all pairs. Where one of them is not known (the attributes
+    of a photograph, the truth where another object stands in the scene), the metric is left out.
     """
 
     scores: Callable[..., Tensor | dict[str, Tensor]]
@@ -33,8 +34,8 @@ class PictureScore(Protocol):
     `bounds`, their least and greatest value, intervals end there."""
 
 
-FIELDS = ("generated", "references", "results", "scenes", "pasted", "masks", "backgrounds",
-          "crops", "attributes", "objects", "gallery", "seeds")  # fmt: skip
+FIELDS = ("generated", "references", "results", "scenes", "truths", "pasted", "masks",
+          "backgrounds", "crops", "attributes", "objects", "gallery", "seeds")  # fmt: skip
 """What a metric can ask for."""
 
 
@@ -76,22 +77,43 @@ class Judges:
     Args:
         metrics: by the names under which their numbers stand.
         protocol: which part of the pictures is compared.
-        truth: the true attributes of a pair's object, where they are known.
+        truth: whether the pairs' scenes show their object.
+        attributes_of: the true attributes of a pair's object, where they are known.
+        photos_of: the pair with every photo of its object as the reference, where there are more
+            than the pair's own.
         not_run: metrics that were asked for and are not here, and what is missing.
     """
 
     metrics: Mapping[str, Any]
     protocol: ScoreProtocol
-    truth: Callable[[Pair], Attributes] | None = None
+    truth: bool = True
+    attributes_of: Callable[[Pair], Attributes] | None = None
+    photos_of: Callable[[Pair], Sequence[Pair]] | None = None
     not_run: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, source: Any) -> Judges:
-        """The same for the pairs of `source`: attributes are read only where they are known, and
-        where the reader knows all their names."""
-        readers = {name: m for name, m in self.metrics.items() if "attributes" in asks_for(m)}
-        unread = {name: m for name, m in self.metrics.items() if name not in readers}
-        if not hasattr(source, "attributes_of"):
-            return replace(self, metrics=unread, truth=None)
-        known = {name: m for name, m in readers.items() if m.reads(source.names)}
-        metrics = {name: m for name, m in self.metrics.items() if name in known or name in unread}
-        return replace(self, metrics=metrics, truth=source.attributes_of)
+        """The same for the pairs of `source`, as far as it tells more than pairs: attributes are
+        read only where they are known, and where the reader knows all their names.
+
+        Raises:
+            ValueError: no metric is left.
+        """
+        attributes_of = getattr(source, "attributes_of", None)
+        truth = bool(getattr(source, "truth", True))
+        metrics = {
+            name: metric
+            for name, metric in self.metrics.items()
+            if ("truths" not in asks_for(metric) or truth)
+            and (
+                "attributes" not in asks_for(metric)
+                or (attributes_of and metric.reads(source.names))
+            )
+        }
+        if self.metrics and not metrics:
+            lacking = "known attributes" if truth else "the object in their scenes"
+            seen = f"none of the metrics {', '.join(self.metrics)} can score these pairs"
+            raise InputError(f"{seen}, which lack {lacking}; add others, e.g. metrics=[clip,dino]")
+        photos_of = getattr(source, "photos_of", None)
+        return replace(
+            self, metrics=metrics, truth=truth, attributes_of=attributes_of, photos_of=photos_of
+        )

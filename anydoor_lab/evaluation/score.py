@@ -110,7 +110,7 @@ class Tally:
         self.judges, self.pairs = judges, pairs
         self.singles: Singles = defaultdict(dict)
         asked = {name for metric in judges.metrics.values() for name in asks_for(metric)}
-        self.gallery = gallery_of(pairs, judges.protocol) if "gallery" in asked else None
+        self.gallery = gallery_of(pairs, judges) if "gallery" in asked else None
 
     def add(self, numbers: Sequence[int], results: Sequence[Result]) -> None:
         """Score one result per pair."""
@@ -128,7 +128,7 @@ class Tally:
         pairs, protocol = [result.pair for result in results], self.judges.protocol
         fields: Fields = {
             "generated": lambda: [region_of(r.scene, r.pair, protocol) for r in results],
-            "references": lambda: [references_of(pair, protocol) for pair in pairs],
+            "references": lambda: [references_of(pair, self.judges) for pair in pairs],
             "results": lambda: [result.scene for result in results],
             "scenes": lambda: [pair.scene for pair in pairs],
             "pasted": lambda: [paste_copy(emptied(pair), pair) for pair in pairs],
@@ -137,9 +137,11 @@ class Tally:
             "objects": lambda: [object_name(self.pairs[i], i) for i in numbers],
             "gallery": lambda: self.gallery,
         }
-        truth = self.judges.truth
-        if truth:
-            fields["attributes"] = lambda: [truth(pair) for pair in pairs]
+        if self.judges.truth:
+            fields["truths"] = fields["scenes"]
+        attributes_of = self.judges.attributes_of
+        if attributes_of:
+            fields["attributes"] = lambda: [attributes_of(pair) for pair in pairs]
         if all(result.placement for result in results):
             fields["backgrounds"] = lambda: [background_of(result) for result in results]
         return fields

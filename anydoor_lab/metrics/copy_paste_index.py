@@ -37,7 +37,7 @@ class CopyPasteIndex(MeanScore):
     def scores(
         self,
         results: Sequence[np.ndarray],
-        scenes: Sequence[np.ndarray],
+        truths: Sequence[np.ndarray],
         pasted: Sequence[np.ndarray],
         masks: Sequence[np.ndarray],
     ) -> torch.Tensor:
@@ -46,7 +46,7 @@ class CopyPasteIndex(MeanScore):
 
         NaN where copy and truth look alike (a still whose scene shows the reference itself).
         """
-        shown = zip(results, scenes, pasted, masks, strict=True)
+        shown = zip(results, truths, pasted, masks, strict=True)
         return torch.tensor([self._of_one(*one) for one in shown], dtype=torch.float64)
 
     def _of_one(

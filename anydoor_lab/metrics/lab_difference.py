@@ -43,9 +43,9 @@ class LabDifference(MeanScore):
     def scores(
         self,
         results: Sequence[np.ndarray],
-        scenes: Sequence[np.ndarray],
+        truths: Sequence[np.ndarray],
         masks: Sequence[np.ndarray],
     ) -> torch.Tensor:
         """(B,) float64 Delta E of B results (H, W, 3) against the true scenes, in (H, W) masks."""
-        shown = zip(results, scenes, masks, strict=True)
+        shown = zip(results, truths, masks, strict=True)
         return torch.tensor([lab_difference(*one) for one in shown], dtype=torch.float64)

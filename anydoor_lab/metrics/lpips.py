@@ -88,11 +88,11 @@ class LpipsScore(MeanScore):
     def scores(
         self,
         results: Sequence[np.ndarray],
-        scenes: Sequence[np.ndarray],
+        truths: Sequence[np.ndarray],
         masks: Sequence[np.ndarray],
     ) -> Tensor:
         """(B,) float64 of B results and true scenes (H, W, 3) uint8, in the boxes of `masks`."""
-        shown = zip(results, scenes, masks, strict=True)
+        shown = zip(results, truths, masks, strict=True)
         pairs = [(_region(result, mask), _region(scene, mask)) for result, scene, mask in shown]
         return torch.cat([self.network(*pair) for pair in pairs]).double()
 

@@ -47,7 +47,6 @@ class Bench:
         pairs: on what.
         note: why the pairs are not held out, as a sentence; empty where they are.
         passed_over: how many entries of the data were unusable for which reason.
-        truth: whether the pairs' scenes show the object.
         data: what the pairs are of, by one word.
         config: hash of the settings that matter.
     """
@@ -58,7 +57,6 @@ class Bench:
     pairs: Sequence[Pair]
     note: str = ""
     passed_over: Counter[str] = field(default_factory=Counter)
-    truth: bool = True
     data: str = ""
     config: str = ""
 
@@ -96,7 +94,7 @@ class Bench:
                 "anchor": True,
                 **score_scenes(scenes, self.pairs, self.judges, seed=seed, scale=scale),
             }
-            for name, scenes in anchor_scenes(self.pairs, self.truth).items()
+            for name, scenes in anchor_scenes(self.pairs, self.judges.truth).items()
         ]
 
     def report(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,9 @@ class CrossedPairs:
     ) -> None:
         del split, seed
         self.folder = Path(scenes)
-        self.subjects = [(f.name, photo) for f in folders(Path(references)) if (photo := _first(f))]
+        self.subjects = [
+            (f.name, found) for f in folders(Path(references)) if (found := _photos(f))
+        ]
         if not self.subjects:
             raise InputError(f"{references} has no folder of photos; give DreamBooth's dataset/")
         if not Path(manifest).is_file():
@@ -89,13 +92,20 @@ class CrossedPairs:
     def pair(self, index: int, rng: np.random.Generator) -> Pair:
         """The subject and scene of entry `index`; subjects follow each other, nothing is drawn."""
         del rng
-        name, photo = self.subjects[index % len(self.subjects)]
+        name, (photo, *_) = self.subjects[index % len(self.subjects)]
         scene, box = self.places[index // len(self.subjects)]
         reference, mask = _subject(photo)
         picture = _scene(scene)
         region = box.mask(*picture.shape[:2])
         origin = f"{name} in {scene.name}"
         return Pair(reference, mask, picture, region, "multiview", "high", origin, name)
+
+    def photos_of(self, pair: Pair) -> list[Pair]:
+        """A pair of this source with each photo of its subject as the reference (`reference=all`:
+        DreamBooth's mean over pairs of generated and real images)."""
+        photos = dict(self.subjects)[pair.subject]
+        views = [_subject(photo) for photo in photos]
+        return [replace(pair, reference=image, reference_mask=mask) for image, mask in views]
 
 
 def chosen_scenes(instances: Path, number: int = 80) -> pd.DataFrame:
@@ -184,9 +194,9 @@ def _listed(manifest: Path, scenes: Path) -> Iterator[tuple[Path, Box]]:
         yield path, box
 
 
-def _first(folder: Path) -> Path | None:
-    """A subject's first photo that is no mask."""
-    return next((path for path in files(folder) if not path.stem.endswith("_mask")), None)
+def _photos(folder: Path) -> list[Path]:
+    """A subject's photos, without the masks beside them."""
+    return [path for path in files(folder) if not path.stem.endswith("_mask")]
 
 
 @lru_cache(maxsize=100)
@@ -195,7 +205,7 @@ def _scene(path: Path) -> np.ndarray:
     return read_image(path)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _subject(photo: Path) -> tuple[np.ndarray, np.ndarray]:
     """(H, W, 3) uint8 and where the object is in it, (H, W) bool."""
     name = photo.stem
