@@ -81,7 +81,7 @@ HOMES = {
     "attribute_accuracy": "metrics.attributes:attribute_accuracy",
     "build_pipeline": "config.pipelines:build_pipeline",
     "clip_score": "metrics.clip_score:clip_score",
-    "compare_methods": "config.studies:compare_methods",
+    "compare_methods": "config.competitors:compare_methods",
     "compose_config": "config.compose:compose_config",
     "contrast_clip": "pretraining.captions:clip",
     "contrast_dinov2": "pretraining.contrast:dinov2",

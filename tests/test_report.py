@@ -261,7 +261,7 @@ def test_a_picture_of_any_size_fills_its_cell_of_the_grid(tmp_path: Path, side: 
     figure = picture_grid({"own_and_long_name": tmp_path}, TINY, ["lost"])
     told = [text.get_text() for text in figure.axes[0].texts]
     assert "own_and_long_\nname" in told, "a header as wide as its column"
-    assert "Not run: lost; the table says why." in " ".join(" ".join(told).split())
+    assert "Without results: lost; the table says why." in " ".join(" ".join(told).split())
     pixels = np.asarray(figure.axes[0].images[0].get_array())
     dark = (pixels == 0).all(axis=2)
     assert (dark.sum(axis=0).max(), dark.sum(axis=1).max()) == (128, 4 * 128)

@@ -23,6 +23,8 @@ FAST = ("train.steps=2", "train.batch_size=2", "train.workers=0", "model.num_inf
 """Settings of a training that only shows that everything works."""
 KEPT = ("rows.csv", "agreement.csv", "table_*", "figure_*", "pictures_*")
 """What of a sweep's folder an experiment keeps."""
+REFUSALS = (AnyDoorError, FileNotFoundError, FileExistsError)
+"""What a wrong input raises; its sentence is enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def refusals() -> Iterator[None]:
     """Inside, a wrong input ends the command in one sentence and exit code 2."""
     try:
         yield
-    except (AnyDoorError, FileNotFoundError, FileExistsError) as error:
+    except REFUSALS as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(REFUSED)
 

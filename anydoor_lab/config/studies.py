@@ -1,4 +1,4 @@
-"""The experiments that train nothing: data sets, focus, methods, sampling settings, user study."""
+"""The experiments that train nothing: data sets, focus, sampling settings; and how they score."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from omegaconf import DictConfig
 from anydoor_lab.config.compose import compose_config, plain
 from anydoor_lab.config.experiments import Asked
 from anydoor_lab.config.pipelines import EMBEDDED
-from anydoor_lab.structures.errors import AnyDoorError
-from anydoor_lab.structures.names import conf_dir, conf_folders
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,52 +93,6 @@ def scored_by(
         row, results = bench.score(method, variant, kept)
         bench.report([row, *bench.anchors()], results, folder)
     return Scored(folder, variant, data, bench.settings.seed, known, read_scores(folder))
-
-
-def compare_methods(
-    asked: Asked, methods: Sequence[str], place: Path | None = None
-) -> list[Scored]:
-    """Score methods on the same held-out pairs and write their table, figure and picture grid.
-
-    A method whose class, library or weights are missing stands in all of them as not run.
-
-    Args:
-        asked: see `Asked`.
-        methods: names of conf/method.
-        place: where the methods' own folders go; below runs/ where None.
-    """
-    from anydoor_lab.report.experiment import write_results
-
-    runs: list[Scored] = []
-    absent: dict[str, str] = {}
-    place = place or Path("runs") / ("fast" if asked.fast else "") / asked.experiment
-    for data in asked.data:
-        bench = bench_of(settings_of(asked, data))
-        for name in methods:
-            try:
-                method, settings = method_called(asked, data, name)
-                folder = place / data / name
-                runs.append(scored_by(bench, method, name, data, folder, settings))
-            except (AnyDoorError, ImportError) as error:
-                absent[name] = " ".join(str(error).split())
-    write_results(runs, asked.out, asked.experiment, absent)
-    return runs
-
-
-def method_called(asked: Asked, data: str, name: str) -> tuple[Any, dict[str, Any]]:
-    """A method of conf/method and the settings it was made from.
-
-    Raises:
-        ValueError: there is none of that name, or what it needs is missing.
-    """
-    from anydoor_lab.config.assemble import build_method, needs_pipeline
-    from anydoor_lab.structures.errors import InputError
-
-    if not any((f / "method" / f"{name}.yaml").is_file() for f in (conf_dir(), *conf_folders())):
-        raise InputError(f"conf/method has no {name}")
-    cfg = settings_of(asked, data, f"method={name}")
-    pipeline = embedded_pipeline(asked) if needs_pipeline(cfg.method) else None
-    return build_method(cfg.method, pipeline, asked.device), plain(cfg)
 
 
 def sampled(

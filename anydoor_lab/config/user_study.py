@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anydoor_lab.config.competitors import Attempts, method_called
 from anydoor_lab.config.experiments import Asked
-from anydoor_lab.config.studies import bench_of, method_called, scored_by, settings_of
-from anydoor_lab.structures.errors import AnyDoorError
+from anydoor_lab.config.studies import bench_of, scored_by, settings_of
 
 if TYPE_CHECKING:
     from anydoor_lab.report.bench import Bench
@@ -30,14 +30,14 @@ def user_study(asked: Asked, methods: Sequence[str], num_items: int = 30) -> Non
     cfg = settings_of(asked, asked.data[0], *more)
     bench, runs, place = bench_of(cfg), [], Path("runs") / asked.experiment
     place = Path("runs") / "fast" / asked.experiment / "methods" if asked.fast else place
+    attempts = Attempts()
     for name in methods:
-        try:
+        with attempts.attempt(name, asked.data[0]):
             method, settings = method_called(asked, asked.data[0], name)
-        except (AnyDoorError, ImportError) as error:
-            print(f"not run  {name}: {' '.join(str(error).split())}")
-            continue
-        runs.append(scored_by(bench, method, name, asked.data[0], place / name, settings))
-        propose(bench, method, place / name)
+            run = scored_by(bench, method, name, asked.data[0], place / name, settings)
+            propose(bench, method, place / name)
+            runs.append(run)
+    attempts.check()
     if not (asked.out / KEY).is_file():
         written = write_sheet({run.variant: run.folder for run in runs}, asked.out)
         print(f"sheet    {written[0]}, for the raters\nkey      {written[1]}, for nobody else")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from anydoor_lab.models import hub
 from anydoor_lab.models.embedded import locate
-from anydoor_lab.structures.errors import AnyDoorError, InputError
+from anydoor_lab.structures.errors import AnyDoorError, InputError, NotRunError
 from anydoor_lab.structures.files import read_sealed
 
 WEIGHTS = (
@@ -141,6 +141,7 @@ def reading(what: str | Path) -> Iterator[None]:
     """Inside, what a library raises about the files of a network becomes one sentence.
 
     Raises:
+        NotRunError: a package that reading it takes is missing.
         ValueError: `what` cannot be read.
     """
     import torch
@@ -149,6 +150,9 @@ def reading(what: str | Path) -> Iterator[None]:
         yield
     except (AnyDoorError, torch.OutOfMemoryError):
         raise
+    except ImportError as error:
+        said = " ".join(str(error).split())
+        raise NotRunError(f"{what} cannot be read without another package ({said})") from error
     except Exception as error:  # each library has kinds of its own, some of them plain ones
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(

@@ -36,6 +36,8 @@ RANGES = {"clip": (-100.0, 100.0), "dino": (-100.0, 100.0), "attribute_accuracy"
 """The least and the greatest value of each, at which an interval ends."""
 REPEATED = ("seed", "data")
 """What is swept to repeat a variant, not to make another one."""
+Noted = Mapping[str, Mapping[str, str]]
+"""Notes by data set and variant."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -221,7 +223,7 @@ def write_experiment(sweep: Path, experiment: str) -> None:
 
 
 def write_results(
-    runs: Sequence[Scored], folder: Path, experiment: str, absent: Mapping[str, str] | None = None
+    runs: Sequence[Scored], folder: Path, experiment: str, lacking: Noted | None = None
 ) -> None:
     """Write what the runs of an experiment come to, print it, and say where it is.
 
@@ -233,14 +235,16 @@ def write_results(
         runs: what was scored.
         folder: where to.
         experiment: its id.
-        absent: variants that were not run, and why.
+        lacking: by data set, the variants without scores, each with a note that says why.
     """
     paper = read_paper(experiment)
     print(f"rows     {write_whole(folder / ROWS, _csv(rows_of_runs(runs)))}")
     for data in sorted({run.data for run in runs}):
         chosen = [run for run in runs if run.data == data]
         title = f"{experiment} on {data}"
-        write_of_data(chosen, table_rows(chosen, paper), folder, title, absent or {})
+        write_of_data(
+            chosen, table_rows(chosen, paper), folder, title, (lacking or {}).get(data, {})
+        )
     agreed = agreement_rows(runs, paper)
     if agreed:
         write_whole(folder / "agreement.csv", _csv(pd.DataFrame(agreed)))
@@ -256,12 +260,12 @@ def write_of_data(
     rows: Sequence[Mapping[str, Any]],
     folder: Path,
     title: str,
-    absent: Mapping[str, str],
+    lacking: Mapping[str, str],
 ) -> None:
     """The table, the figure and the pictures of the runs on one data set."""
     data, caption = runs[0].data, caption_of_runs(runs, title)
-    lacking = [{"variant": name, "note": f"not run: {why}"} for name, why in absent.items()]
-    table = table_of([*rows, *lacking], caption)
+    noted = [{"variant": name, "note": why} for name, why in lacking.items()]
+    table = table_of([*rows, *noted], caption)
     for ending, text in (("md", table.markdown()), ("tex", table.latex())):
         write_whole(folder / f"table_{data}.{ending}", text)
     scores = {c.key: c.header for c in COLUMNS if c.key in ("clip", "dino", "diversity")}
@@ -274,7 +278,7 @@ def write_of_data(
             places.setdefault(run.variant, run.folder)
     if places:
         told = replace(caption, title=f"{title}: results")
-        figures["pictures"] = picture_grid(places, told, absent)
+        figures["pictures"] = picture_grid(places, told, lacking)
     print(f"\n{table.terminal()}\ntable    {folder / f'table_{data}.md'}")
     for name, figure in figures.items():
         for ending in ("pdf", "png"):

@@ -104,7 +104,7 @@ def picture_grid(
         *(re.sub("[ =]", "\n", name) for name in runs),
         "truth",
     ]
-    lacking = f" Not run: {', '.join(absent)}; the table says why." if absent else ""
+    lacking = f" Without results: {', '.join(absent)}; the table says why." if absent else ""
     return grid(rows, headers, title=f"{caption}{lacking}", side_px=side_px)
 
 
