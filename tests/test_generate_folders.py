@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 import small_pipelines as small
+from anydoor_lab.config import placing
+from anydoor_lab.config.fingerprints import files_of, fingerprint, folders_of, weights_of
 from anydoor_lab.evaluation.folders import read_request, requests_of
+from anydoor_lab.models.embedded import embedded_folder
 from anydoor_lab.structures.images import read_facts, read_image
 from inside import Ended, run
 
@@ -70,6 +76,67 @@ def test_pictures_made_otherwise_are_refused_and_stay(place: Path) -> None:
     stamp = (place / "done" / "cup__desk.png").stat().st_mtime_ns
     generate(place, "method=copy_paste", "box=centre", "seed=1").refused("was made otherwise")
     assert (place / "done" / "cup__desk.png").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize("edited", ["objects/cup.png", "scenes/desk.png", "objects/bear_mask.png"])
+def test_pictures_of_what_a_file_showed_before_are_refused_and_stay(
+    place: Path, edited: str
+) -> None:
+    asked = ("method=copy_paste", "box=centre")
+    assert generate(place, *asked).code == 0
+    made = {path: path.read_bytes() for path in (place / "done").iterdir()}
+    picture = np.asarray(Image.open(place / edited)).copy()
+    picture[12:20, 10:20] ^= 255
+    Image.fromarray(picture).save(place / edited)
+    generate(place, *asked).refused("was made otherwise (pair is", "overwrite=true")
+    assert {path: path.read_bytes() for path in made} == made
+    assert generate(place, *asked, "overwrite=true").code == 0
+    again = generate(place, *asked)
+    assert "asked    4 pictures, 4 are there already" in again.out
+
+
+def test_pictures_of_another_object_or_network_of_the_same_name_are_refused(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for month in ("jan", "feb"):
+        shutil.copytree(embedded_folder("anydoor"), place / month / "net")
+        shutil.copytree(place / "objects", place / month / "objects")
+    weights = place / "feb" / "net" / "projectors.safetensors"
+    tensors = load_file(weights)
+    save_file({name: array * np.float32(1.5) for name, array in tensors.items()}, weights)
+    quick = ["references=jan/objects", "box=[20,30,60,90]", "num_inference_steps=1"]
+    assert generate(place, *quick, "run=jan/net").code == 0
+    made = {path: path.read_bytes() for path in (place / "done").iterdir()}
+    generate(place, *quick, "run=feb/net").refused("was made otherwise (weights is")
+    monkeypatch.setattr(placing, "loaded_pipeline", lambda _: pytest.fail("weights were read"))
+    assert "4 are there already" in generate(place, *quick, "run=jan/net").out
+    cup = np.asarray(Image.open(place / "objects" / "cup.png"))
+    Image.fromarray(cup[::-1, :, [2, 1, 0, 3]]).save(place / "feb" / "objects" / "cup.png")
+    other = [*quick, "references=feb/objects", "run=jan/net"]
+    generate(place, *other).refused("cup__desk.png was made otherwise (pair is")
+    assert {path: path.read_bytes() for path in made} == made
+
+
+def test_the_weights_of_a_method_and_of_a_run_are_told_from_others(tmp_path: Path) -> None:
+    found = set()
+    for number in range(2):
+        folder = tmp_path / str(number) / "sd"
+        (folder / "unet").mkdir(parents=True)
+        (folder / "unet" / "model.safetensors").write_bytes(bytes([number]) * 2**25)
+        (folder / "read.me").write_text(str(number))
+        method = OmegaConf.create({"_target_": "anydoor_lab.DreamBooth", "kind": str(folder)})
+        assert folders_of(method) == []
+        method.source = str(folder)
+        assert folders_of(method) == [folder] and len(files_of(folder)) == 1
+        found.add(fingerprint(files_of(folder)))
+        run = tmp_path / str(number) / "run"
+        for step in (1, 2):
+            at = run / "checkpoints" / f"step_{step:08d}"
+            at.mkdir(parents=True)
+            (at / "manifest.json").write_text(f"{number * step}")
+        assert weights_of(run) == [run / "checkpoints" / "step_00000002" / "manifest.json"]
+        found.add(fingerprint(weights_of(run)))
+    assert len(found) == 4
 
 
 def test_the_embedded_network_places_as_it_does_for_one_picture(place: Path) -> None:

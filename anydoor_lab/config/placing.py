@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +101,7 @@ def place_folders(cfg: DictConfig) -> None:
 
     from anydoor_lab.config.pipelines import silence_libraries
     from anydoor_lab.evaluation.folders import read_request, requests_of
-    from anydoor_lab.evaluation.kept import made_before
+    from anydoor_lab.evaluation.kept import digest
 
     _check_folders_alone(cfg)
     box: Any = OmegaConf.to_object(cfg.box) if OmegaConf.is_list(cfg.box) else cfg.box
@@ -110,8 +110,7 @@ def place_folders(cfg: DictConfig) -> None:
     out = Path(cfg.out) if Path(cfg.out).suffix == "" else Path("placed")
     asked, failed = recipe(cfg), Counter(passed_over)
     files = {one: output_paths(out / f"{one.name}.png", cfg.num_proposals) for one in requests}
-    there = {p for ps in files.values() for p in ps if not cfg.overwrite and made_before(p, asked)}
-    todo = [one for one in requests if not there.issuperset(files[one])]
+    todo = [one for one in requests if cfg.overwrite or not placed_before(one, files[one], asked)]
     print(f"asked    {len(requests)} pictures, {len(requests) - len(todo)} are there already")
     if todo:
         silence_libraries()
@@ -126,12 +125,32 @@ def place_folders(cfg: DictConfig) -> None:
         except InputError as error:
             failed[" ".join(str(error).split())] += 1
             continue
+        own = {**asked, "pair": digest(pair)}
         for k, (path, image) in enumerate(zip(files[one], images, strict=True)):
-            write_image(path, scene.changed_to(image), facts=picture_facts(cfg.seed + k, asked))
+            write_image(path, scene.changed_to(image), facts=picture_facts(cfg.seed + k, own))
     for reason, number in failed.items():
         print(f"passed over {number}: {reason}")
     first = {one: paths[0] for one, paths in files.items()}
     print(f"pictures {out}\nsheet    {draw_sheet(first, out)}")
+
+
+def placed_before(request: Request, paths: Sequence[Path], asked: Mapping[str, Any]) -> bool:
+    """Whether all of a request's pictures are there, made from what its files show now.
+
+    Raises:
+        FileExistsError: one is there that was made otherwise.
+    """
+    from anydoor_lab.evaluation.folders import read_request
+    from anydoor_lab.evaluation.kept import digest, made_before
+
+    if not any(path.exists() for path in paths):
+        return False
+    try:
+        pair, _ = read_request(request)
+    except InputError:
+        return False  # placing says why
+    own = {**asked, "pair": digest(pair)}
+    return all([made_before(path, own) for path in paths])  # every one that is there is looked at
 
 
 def quiet(pipeline: AnyDoorPipeline) -> AnyDoorPipeline:
@@ -171,7 +190,16 @@ def draw_sheet(files: dict[Request, Path], out: Path, most: int = 24) -> Path:
 
 
 def recipe(cfg: DictConfig) -> dict[str, Any]:
-    """What was asked for, as it stands in the PNG: settings, and files by name without folder."""
+    """What was asked for, as it stands in the PNG: settings, files by name without folder, and the
+    fingerprint of the weights, which are not read for it.
+
+    Raises:
+        ValueError: the folder of the weights does not exist.
+    """
+    from anydoor_lab.config.assemble import needs_pipeline
+    from anydoor_lab.config.fingerprints import files_of, fingerprint, folders_of, weights_of
+    from anydoor_lab.config.pipelines import EMBEDDED
+
     asked: Any = OmegaConf.to_container(cfg)
     for name in FILES:
         asked[name] = asked[name] and Path(asked[name]).name
@@ -180,6 +208,10 @@ def recipe(cfg: DictConfig) -> dict[str, Any]:
         key: Path(value).name if isinstance(value, str) and Path(value).is_dir() else value
         for key, value in method.items()
     }
+    weights = weights_of(cfg.run or EMBEDDED) if needs_pipeline(cfg.method) else []
+    folders = [*folders_of(cfg.method), *([Path(cfg.lora)] if cfg.lora else [])]
+    weights += [path for folder in folders for path in files_of(folder)]
+    asked["weights"] = fingerprint(weights) if weights else ""
     left_out = ("out", "overwrite", "device", "quality", "hydra", "eval")
     return {name: value for name, value in asked.items() if name not in left_out}
 
