@@ -29,7 +29,7 @@ BEYOND = ("several_references", "guidance_steps", "preset_costs")
 WAITING = ("fig10_try_on", "fig11_applications")
 WRITES = {
     "table1_datasets": {"rows.csv", "table.md", "table.tex"},
-    "table2_user_study": {"sheet.html", "key.csv"},
+    "table2_user_study": {"sheet.html", "key.csv", "questions.json"},
     "fig3_focus": {"rows.csv", "figure_world.png", "figure_world.pdf", "details_world.png"},
     "fig8_id_extractors": {"pictures_world.png", "pictures_world.pdf"},
     "fig9_collages": {"pictures_world.png", "pictures_world.pdf"},

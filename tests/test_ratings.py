@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from anydoor_lab.metrics.ratings import (
+    Questions,
     aggregate,
     agreement,
     gaps,
@@ -85,6 +87,22 @@ def test_a_sheet_with_gaps_is_refused_and_says_which(tmp_path: Path) -> None:
     assert gaps(read_ratings([whole], complete=False)) == [("ann", "b", "K2", "quality")]
 
 
+def test_what_nobody_rated_is_missed_by_the_key_and_by_the_questions(tmp_path: Path) -> None:
+    whole = full(tmp_path / "ann.csv", "ann", "43214321")
+    with pytest.raises(ValueError, match=r"4 ratings are missing .the first: ann, a, K3, fidelity"):
+        read_ratings([whole], {**KEY, "K3": "never rated"})
+    asked = Questions(("a", "b", "c"), ("K1", "K2"), ("fidelity", "quality"), {"AnyDoor": "f0"})
+    asked = Questions.read(asked.write(tmp_path / "questions.json"))
+    with pytest.raises(ValueError, match=r"4 ratings are missing .the first: ann, c, K1, fidelity"):
+        read_ratings([whole], KEY, questions=asked)
+    read_ratings([whole], KEY, questions=replace(asked, items=("a", "b")))
+    with pytest.raises(ValueError, match="the key has the codes K9, the study K1, K2"):
+        read_ratings([whole], {"K9": "AnyDoor"}, questions=asked)
+    (tmp_path / "questions.json").write_text("{}")
+    with pytest.raises(ValueError, match="questions.json is damaged"):
+        Questions.read(tmp_path / "questions.json")
+
+
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
@@ -93,7 +111,7 @@ def test_a_sheet_with_gaps_is_refused_and_says_which(tmp_path: Path) -> None:
         (["ann,a,K1,fidelity,2.5"], "the score is '2.5'"),
         (["ann,,K1,fidelity,2"], "a name is empty"),
         (["ann,a,K1,fidelity,2", "ann,a,K1,fidelity,3"], "rates ann, a, K1, fidelity twice"),
-        (["ann,a,K9,fidelity,2"], "the method K9, which the key does not have"),
+        (["ann,a,K9,fidelity,2"], "1 ratings are of the method_code K9, which the study does not"),
     ],
 )
 def test_a_bad_sheet_is_one_sentence(rows: list[str], sentence: str, tmp_path: Path) -> None:

@@ -99,13 +99,31 @@ def test_a_flawed_sheet_ends_the_study_in_one_sentence_and_what_is_there_stays(
     run_experiment(str(tmp_path / "table2" / "run.py"), study, given)
     out, head = tmp_path / "out", "rater,item,method_code,criterion,score"
     (out / "ratings").mkdir()
-    ratings = [f"ann,{i},{k},{what},2" for i in "ab" for k in ("K1", "K2")
+    ratings = [f"ann,{i},{k},{what},2" for i in ("00", "01") for k in ("K1", "K2")
                for what in ("fidelity", "quality", "diversity")]  # fmt: skip
     held = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     flawed = {
-        "1 ratings are missing": ratings[:-1],
-        "twice": [*ratings, ratings[0]],
-        "the method K9, which the key does not have": [*ratings, "ann,a,K9,quality,2"],
+        "1 ratings are missing (the first: ann, 01, K2, diversity)": ratings[:-1],
+        "6 ratings are missing (the first: ann, 01, K1, diversity)": ratings[:6],
+        "4 ratings are missing (the first: ann, 00, K1, diversity)": [
+            row for row in ratings if "diversity" not in row
+        ],
+        "6 ratings are missing (the first: ann, 00, K2, diversity)": [
+            row for row in ratings if "K2" not in row
+        ],
+        "rates ann, 00, K1, fidelity twice, the first of 2": [*ratings, *ratings[:2]],
+        "2 ratings are of the method_code K9, which the study does not have": [
+            *ratings,
+            "ann,00,K9,quality,2",
+            "ann,01,K9,quality,2",
+        ],
+        "2 ratings are of the item a and 1 others, which": [
+            *ratings,
+            "ann,a,K1,quality,2",
+            "ann,b,K1,quality,2",
+        ],
+        "1 ratings are of the criterion beauty": [*ratings, "ann,00,K1,beauty,2"],
+        "ann.csv holds no rating": [],
         "the score is '7'": [*ratings[:-1], ratings[-1][:-1] + "7"],
     }
     for words, rows in flawed.items():

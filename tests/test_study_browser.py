@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from anydoor_lab.metrics.ratings import read_key, read_ratings
-from anydoor_lab.report.study import write_sheet
+from anydoor_lab.metrics.ratings import Questions, read_key, read_ratings
+from anydoor_lab.report.study import QUESTIONS, write_sheet
 from browser import lacking, page
 from test_study import pictures
 
@@ -65,6 +65,7 @@ def test_a_rater_fills_the_sheet_and_its_csv_is_read(width: int, tmp_path: Path)
         saved.value.save_as(tmp_path / "ann.csv")
         opened.screenshot(path=str(tmp_path / "sheet.png"))
         assert errors == []
-    ratings = read_ratings([tmp_path / "ann.csv"], read_key(key))
+    questions = Questions.read(tmp_path / "out" / QUESTIONS)
+    ratings = read_ratings([tmp_path / "ann.csv"], read_key(key), questions=questions)
     assert len(ratings) == 27 and set(ratings["rater"]) == {"ann"}
     assert set(ratings["score"]) == {1, 2, 3, 4}

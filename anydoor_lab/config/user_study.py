@@ -67,13 +67,13 @@ def rated(asked: Asked, sheets: Sequence[Path], runs: Sequence[Scored]) -> None:
     """Table 2 of the raters' sheets, and how each score orders the methods as they do."""
     import pandas as pd
 
-    from anydoor_lab.metrics.ratings import read_key, read_ratings
+    from anydoor_lab.metrics.ratings import Questions, read_key, read_ratings
     from anydoor_lab.report.ratings import rating_table
-    from anydoor_lab.report.study import KEY, people_and_scores
+    from anydoor_lab.report.study import KEY, QUESTIONS, people_and_scores
     from anydoor_lab.structures.files import write_whole
 
     key = read_key(asked.out / KEY)
-    ratings = read_ratings(sheets, key)
+    ratings = read_ratings(sheets, key, questions=Questions.read(asked.out / QUESTIONS))
     table = rating_table(ratings, key)
     table.write(asked.out, "table")
     print(f"{table.terminal()}\ntable    {asked.out / 'table.md'}")

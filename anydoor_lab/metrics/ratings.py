@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 from anydoor_lab.metrics.interval import student_interval
 from anydoor_lab.structures.checks import check_choice
 from anydoor_lab.structures.errors import InputError
+from anydoor_lab.structures.files import read_sealed, write_sealed
 
 COLUMNS = ("rater", "item", "method_code", "criterion", "score")
 """A sheet's columns: one rating a row."""
@@ -20,6 +22,45 @@ CRITERIA = ("fidelity", "quality", "diversity")
 SCORES = (1, 2, 3, 4)
 """1 is worst, 4 is best."""
 LEVELS = ("nominal", "ordinal", "interval")
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What a study asks of each rater: a score of every item, method and criterion.
+
+    Args:
+        items: names of the groups of pictures.
+        codes: of the methods.
+        criteria: what is rated.
+        pictures: a hash of what is shown of each method, by its name.
+    """
+
+    items: tuple[str, ...]
+    codes: tuple[str, ...]
+    criteria: tuple[str, ...]
+    pictures: Mapping[str, str]
+
+    def write(self, path: Path) -> Path:
+        """Write them as a small file with a checksum; the path.
+
+        Raises:
+            FileError: it cannot be written.
+        """
+        return write_sealed(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Questions:
+        """The questions that `write` wrote.
+
+        Raises:
+            InputError: the file is not there, or damaged.
+        """
+        held = read_sealed(path)
+        try:
+            lists = {name: tuple(map(str, held[name])) for name in ("items", "codes", "criteria")}
+            return cls(**lists, pictures=dict(held["pictures"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is damaged ({error}); take the one of the study") from error
 
 
 def read_sheet(path: str | Path) -> pd.DataFrame:
@@ -36,15 +77,20 @@ def read_sheet(path: str | Path) -> pd.DataFrame:
         if str(row["score"]) not in map(str, SCORES):
             seen = f"{path}, line {number}: the score is {row['score']!r}"
             raise InputError(f"{seen}; expected a whole number from 1 (worst) to 4 (best)")
-    twice = frame[frame.duplicated(list(COLUMNS[:4]))]
-    if len(twice):
-        what = ", ".join(map(str, twice.iloc[0][list(COLUMNS[:4])]))
-        raise InputError(f"{path} rates {what} twice; keep one of the two rows")
+    twice = _repeated(frame)
+    if twice:
+        raise InputError(
+            f"{path} rates {', '.join(twice[0])} twice, the first of {len(twice)}; keep one row of "
+            "each"
+        )
     return frame.assign(score=frame["score"].astype(int))
 
 
 def read_ratings(
-    sheets: Sequence[str | Path], key: Mapping[str, str] | None = None, complete: bool = True
+    sheets: Sequence[str | Path],
+    key: Mapping[str, str] | None = None,
+    complete: bool = True,
+    questions: Questions | None = None,
 ) -> pd.DataFrame:
     """The ratings of several raters' sheets as one frame of `COLUMNS`.
 
@@ -52,25 +98,33 @@ def read_ratings(
         sheets: CSV files, one or more of each rater.
         key: method by code, from `read_key`; a code that it does not have is refused.
         complete: refuse ratings with gaps: every rater rates every item of every method.
+        questions: of the study; without them what is asked is taken from the key and from what
+            anybody rated, and what nobody rated is not missed.
 
     Raises:
-        InputError: there is no sheet, as `read_sheet`, two sheets hold the same rating, a code is
-            unknown, or a rating is missing.
+        InputError: there is no sheet or an empty one, as `read_sheet`, two sheets hold the same
+            rating, a code, an item or a criterion is unknown, or a rating is missing.
     """
     if not sheets:
         raise InputError("there is no sheet of ratings; give the CSV files of the raters")
-    ratings = pd.concat([read_sheet(path) for path in sheets], ignore_index=True)
-    twice = ratings[ratings.duplicated(list(COLUMNS[:4]))]
-    if len(twice):
-        what = ", ".join(map(str, twice.iloc[0][list(COLUMNS[:4])]))
-        raise InputError(f"two sheets hold the rating {what}; give each rater's sheet once")
-    unknown = sorted(set(ratings["method_code"]) - set(key)) if key is not None else []
-    if unknown:
+    by_sheet = [read_sheet(path) for path in sheets]
+    empty = [path for path, frame in zip(sheets, by_sheet, strict=True) if frame.empty]
+    if empty:
+        raise InputError(f"{empty[0]} holds no rating; let the rater finish, or take it out")
+    ratings = pd.concat(by_sheet, ignore_index=True)
+    twice = _repeated(ratings)
+    if twice:
         raise InputError(
-            f"the ratings name the method {unknown[0]}, which the key does not have; give the key "
-            "of this study"
+            f"two sheets hold the rating {', '.join(twice[0])}, the first of {len(twice)}; give "
+            "each rater's sheet once"
         )
-    missing = gaps(ratings) if complete else []
+    known = {"method_code": tuple(key)} if key is not None else {}
+    if questions:
+        _check_key(known, questions)
+        known = {"item": questions.items, "method_code": questions.codes}
+        known["criterion"] = questions.criteria
+    _check_known(ratings, known)
+    missing = gaps(ratings, known) if complete else []
     if missing:
         raise InputError(
             f"{len(missing)} ratings are missing (the first: {', '.join(missing[0])}); let the "
@@ -79,13 +133,52 @@ def read_ratings(
     return ratings
 
 
-def gaps(ratings: pd.DataFrame) -> list[tuple[str, str, str, str]]:
-    """(rater, item, method_code, criterion) of every rating that is missing."""
-    parts = [sorted(ratings[name].unique()) for name in COLUMNS[:4]]
-    whole = pd.MultiIndex.from_product(parts)
+def gaps(
+    ratings: pd.DataFrame, asked: Mapping[str, Sequence[str]] | None = None
+) -> list[tuple[str, str, str, str]]:
+    """(rater, item, method_code, criterion) of every rating that is missing.
+
+    Args:
+        ratings: with `COLUMNS`.
+        asked: by column what there is to rate; of other columns it is what anybody rated.
+    """
+    rated = {name: ratings[name].unique() for name in COLUMNS[:4]}
+    whole = pd.MultiIndex.from_product([sorted(p) for p in {**rated, **(asked or {})}.values()])
     known = pd.MultiIndex.from_frame(ratings[list(COLUMNS[:4])])
     found: list[tuple[str, str, str, str]] = whole.difference(known).tolist()
     return found
+
+
+def _repeated(ratings: pd.DataFrame) -> list[list[str]]:
+    """What is rated more than once, each once."""
+    names = list(COLUMNS[:4])
+    found = ratings[ratings.duplicated(names)].drop_duplicates(names)
+    return [[str(cell) for cell in row] for row in found[names].to_numpy()]
+
+
+def _check_key(known: Mapping[str, Sequence[str]], questions: Questions) -> None:
+    """Refuse a key that is not the one of the questions."""
+    codes = known.get("method_code", questions.codes)
+    if set(codes) != set(questions.codes):
+        raise InputError(
+            f"the key has the codes {', '.join(codes)}, the study {', '.join(questions.codes)}; "
+            "give the key of this study"
+        )
+
+
+def _check_known(ratings: pd.DataFrame, asked: Mapping[str, Sequence[str]]) -> None:
+    """Refuse ratings of an item, a method or a criterion that was not asked for."""
+    for name, known in asked.items():
+        strangers = ratings[~ratings[name].isin(known)]
+        if len(strangers):
+            others = strangers[name].nunique() - 1
+            seen = f"the {name} {strangers[name].iloc[0]}" + (
+                f" and {others} others" if others else ""
+            )
+            raise InputError(
+                f"{len(strangers)} ratings are of {seen}, which the study does not have; give the "
+                "sheets and the key of one study"
+            )
 
 
 def read_key(path: str | Path) -> dict[str, str]:

@@ -13,18 +13,26 @@ import numpy as np
 import pandas as pd
 
 from anydoor_lab.metrics.ranks import rank_agreement
-from anydoor_lab.metrics.ratings import CRITERIA, KEY_COLUMNS, aggregate, criteria_of
+from anydoor_lab.metrics.ratings import (
+    CRITERIA,
+    KEY_COLUMNS,
+    Questions,
+    aggregate,
+    criteria_of,
+)
 from anydoor_lab.report.experiment import Scored
 from anydoor_lab.report.pictures import PICTURES
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import write_whole
+from anydoor_lab.structures.images import read_image
 from anydoor_lab.structures.rng import rng_for
 
-SHEET, KEY, RATINGS = "sheet.html", "key.csv", "ratings"
+SHEET, KEY, QUESTIONS, RATINGS = "sheet.html", "key.csv", "questions.json", "ratings"
 
 
 def write_sheet(methods: Mapping[str, Path], out: Path, seed: int = 0) -> tuple[Path, Path]:
-    """Write `sheet.html` for the raters and `key.csv`, which is kept apart from them.
+    """Write `sheet.html` for the raters and, kept apart from them, `key.csv` and
+    `questions.json`, by which ratings are checked.
 
     The sheet is one file that needs no network. Methods stand in it as codes, the groups and the
     methods inside each are shuffled, and every rater sees the same sheet.
@@ -58,12 +66,26 @@ def write_sheet(methods: Mapping[str, Path], out: Path, seed: int = 0) -> tuple[
     template = Path(__file__).with_name("study.html").read_text("utf-8")
     slot = '<script id="study" type="application/json">'
     sheet = write_whole(out / SHEET, template.replace(f"{slot}{{}}", f"{slot}{text}"))
+    shown = {name: pictures_hash(folder) for name, folder in methods.items()}
+    names = sorted(str(item["item"]) for item in items)
+    Questions(tuple(names), tuple(codes), tuple(criteria), shown).write(out / QUESTIONS)
     table = pd.DataFrame(codes.items(), columns=list(KEY_COLUMNS))
     return sheet, write_whole(out / KEY, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _numbers(folder: Path) -> list[int]:
     return sorted(int(path.name[:2]) for path in (folder / PICTURES).glob("[0-9][0-9]_result.png"))
+
+
+def pictures_hash(folder: Path) -> str:
+    """16 hex digits of what a sheet shows of a method's folder, equal for equal pictures."""
+    found = hashlib.blake2b(digest_size=8)
+    for path in sorted((folder / PICTURES).glob("[0-9][0-9]_*.png")):
+        if path.stem[3:].startswith(("reference", "scene", "result")):
+            image = read_image(path)
+            found.update(f"{path.name} {image.shape}".encode())
+            found.update(image.tobytes())
+    return found.hexdigest()
 
 
 def _item(
