@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
@@ -124,9 +123,9 @@ def test_the_weights_of_a_method_and_of_a_run_are_told_from_others(tmp_path: Pat
         (folder / "unet").mkdir(parents=True)
         (folder / "unet" / "model.safetensors").write_bytes(bytes([number]) * 2**25)
         (folder / "read.me").write_text(str(number))
-        method = OmegaConf.create({"_target_": "anydoor_lab.DreamBooth", "kind": str(folder)})
+        method = {"_target_": "anydoor_lab.DreamBooth", "kind": str(folder)}
         assert folders_of(method) == []
-        method.source = str(folder)
+        method["source"] = str(folder)
         assert folders_of(method) == [folder] and len(files_of(folder)) == 1
         found.add(fingerprint(files_of(folder)))
         run = tmp_path / str(number) / "run"

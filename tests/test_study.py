@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from anydoor_lab import run_experiment, user_study
+from anydoor_lab.config import studies
 from anydoor_lab.metrics.ratings import read_key, read_ratings
 from anydoor_lab.report.experiment import Scored
 from anydoor_lab.report.study import people_and_scores, write_sheet
-from anydoor_lab.structures.images import write_image
+from anydoor_lab.structures.images import read_image, write_image
 
 
 def pictures(folder: Path, colour: int, numbers: range = range(3), proposals: int = 2) -> Path:
@@ -137,3 +138,54 @@ def test_a_flawed_sheet_ends_the_study_in_one_sentence_and_what_is_there_stays(
     (out / "ratings" / "ann.csv").write_text("\n".join([head, *ratings, ""]))
     run_experiment(str(tmp_path / "table2" / "run.py"), study, given)
     assert "table.md" in capsys.readouterr().out
+    (folder,) = tmp_path.glob("runs/fast/table2/methods/world/poisson/results")
+    write_image(folder / "00_reference.png", np.zeros((8, 8, 3), np.uint8))
+    (out / "table.md").unlink()
+    with pytest.raises(SystemExit):
+        run_experiment(str(tmp_path / "table2" / "run.py"), study, given)
+    said = capsys.readouterr()
+    assert "shows other pictures of poisson than were made now" in said.err
+    assert (out / "table.md").is_file(), "what was rated is told all the same"
+
+
+def test_pictures_of_other_data_or_settings_are_never_mixed_into_a_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def begun(out: str, *more: str, methods: tuple[str, ...] = ("copy_paste", "poisson")) -> int:
+        capsys.readouterr()
+        call = ["--fast", "--device", "auto", "--out", out, *more]
+        try:
+            run_experiment(
+                str(tmp_path / "t2" / "run.py"), partial(user_study, methods=methods), call
+            )
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        return 0
+
+    def is_pasted_once(data: str) -> None:
+        folder = tmp_path / "runs" / "fast" / "t2" / "methods" / data / "copy_paste" / "results"
+        for path in folder.glob("*_result_*.png"):  # all proposals of copy-paste are the same
+            first = folder / f"{path.name[:2]}_result.png"
+            assert np.array_equal(read_image(path), read_image(first)), path
+
+    assert begun("a", "--data", "things") == 0
+    assert begun("b", "--data", "world") == 0
+    is_pasted_once("world")
+    first, second = (study_of(tmp_path / out / "sheet.html") for out in "ab")
+    assert first["items"][0]["scene"] != second["items"][0]["scene"]
+    held = {path: path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file()}
+    assert begun("a", "--data", "world") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "sheet.html shows other pictures of copy_paste, poisson than were made now" in line
+    assert {path: path.read_bytes() for path in held} == held
+    assert begun("a", "--data", "things", methods=("copy_paste", "harmonised_paste")) == 0
+    assert "left out harmonised_paste" in capsys.readouterr().out
+    monkeypatch.setattr(studies, "QUICK", (*studies.QUICK, "eval.seed=7"))
+    assert begun("b", "--data", "world") == 2
+    is_pasted_once("world")
+    assert begun("c", "--data", "world") == 0
+    (tmp_path / "c" / "questions.json").unlink()
+    assert begun("c", "--data", "world") == 2
+    assert "has a key.csv but no questions.json" in capsys.readouterr().err

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
-
-from anydoor_lab.config.compose import plain
 from anydoor_lab.config.values import absence
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.names import named
@@ -52,12 +50,12 @@ def files_of(folder: Path) -> list[Path]:
     return [path for path in files if path.suffix in WEIGHTS] or files
 
 
-def folders_of(method: DictConfig) -> list[Path]:
+def folders_of(method: Mapping[str, Any]) -> list[Path]:
     """The folders of this machine that a node `method` names where it takes a path."""
-    known, settings = inspect.signature(named(method._target_)).parameters, plain(method)
+    known = inspect.signature(named(method["_target_"])).parameters
     found: list[Path] = []
-    for name in (name for name in settings if name in known):
-        value = settings[name] if "Path" in str(known[name].annotation) else None
+    for name in (name for name in method if name in known):
+        value = method[name] if "Path" in str(known[name].annotation) else None
         several = value if isinstance(value, list) else [value]
         found += [Path(one) for one in several if one and Path(one).is_dir()]
     return found

@@ -209,7 +209,7 @@ def recipe(cfg: DictConfig) -> dict[str, Any]:
         for key, value in method.items()
     }
     weights = weights_of(cfg.run or EMBEDDED) if needs_pipeline(cfg.method) else []
-    folders = [*folders_of(cfg.method), *([Path(cfg.lora)] if cfg.lora else [])]
+    folders = [*folders_of(plain(cfg.method)), *([Path(cfg.lora)] if cfg.lora else [])]
     weights += [path for folder in folders for path in files_of(folder)]
     asked["weights"] = fingerprint(weights) if weights else ""
     left_out = ("out", "overwrite", "device", "quality", "hydra", "eval")

@@ -74,21 +74,26 @@ def scored_by(
     bench: Bench, method: Any, variant: str, data: str, folder: Path, settings: Mapping[str, Any]
 ) -> Scored:
     """A method's scores on a bench, kept in `folder`: what stands there of the same settings and
-    the same embedded weights is not made again, picture by picture."""
+    the same weights is not made again, picture by picture."""
+    from anydoor_lab.config.fingerprints import files_of, fingerprint, folders_of
     from anydoor_lab.evaluation.kept import GENERATED, KeptResults
     from anydoor_lab.models.embedded import CARD, locate
     from anydoor_lab.report.experiment import Scored
+    from anydoor_lab.report.pictures import PICTURES
     from anydoor_lab.runs.folder import FACTS, SCORES, read_facts, read_scores
     from anydoor_lab.runs.provenance import config_hash
     from anydoor_lab.structures.files import write_sealed
 
     weights = (Path(locate(EMBEDDED)) / CARD).read_text("utf-8")
+    own = [path for one in folders_of(settings["method"]) for path in files_of(one)]
+    weights += fingerprint(own) if own else ""
     known = config_hash({**settings, "variant": variant, "weights": weights})
     if not (folder / SCORES).is_file() or read_facts(folder).get("config_hash") != known:
         kept = KeptResults(folder / GENERATED, {"config": known})
         if read_facts(folder).get("config_hash") != known:
             (folder / SCORES).unlink(missing_ok=True)
-            shutil.rmtree(kept.folder, ignore_errors=True)
+            for one in (kept.folder, folder / PICTURES):
+                shutil.rmtree(one, ignore_errors=True)
             write_sealed(folder / FACTS, {"config_hash": known})
         row, results = bench.score(method, variant, kept)
         bench.report([row, *bench.anchors()], results, folder)
