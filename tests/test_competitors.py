@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from anydoor_lab import compare_methods, run_experiment, user_study
-from anydoor_lab.models.sources import reading
-from anydoor_lab.structures.errors import NotRunError
+from anydoor_lab.config.competitors import Attempts
+from anydoor_lab.models.sources import MissingError, reading
+from anydoor_lab.structures.errors import InputError, NotRunError
 
 PARTS = """
 from anydoor_lab import Poisson
@@ -105,6 +106,19 @@ def test_what_is_missing_is_not_run_and_no_failure(
         compared(here, "importing")
     assert ended.value.code == 2
     assert "none of the methods can run here" in capsys.readouterr().err
+
+
+def test_each_data_set_has_its_own_reason() -> None:
+    attempts = Attempts()
+    with attempts.attempt("one", "things"):
+        raise MissingError("no weights")
+    with attempts.attempt("one", "world"):
+        raise InputError("an odd pair")
+    assert attempts.lacking == {
+        "things": {"one": "not run: no weights"}, "world": {"one": "failed: an odd pair"}
+    }  # fmt: skip
+    with pytest.raises(RuntimeError, match="1 failed: one on world .an odd pair.; what the others"):
+        attempts.check()
 
 
 def test_a_network_that_needs_another_package_is_not_run() -> None:
