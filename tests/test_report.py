@@ -265,3 +265,15 @@ def test_a_picture_of_any_size_fills_its_cell_of_the_grid(tmp_path: Path, side: 
     pixels = np.asarray(figure.axes[0].images[0].get_array())
     dark = (pixels == 0).all(axis=2)
     assert (dark.sum(axis=0).max(), dark.sum(axis=1).max()) == (128, 4 * 128)
+
+
+def test_many_variants_stand_below_each_other(tmp_path: Path) -> None:
+    for number in range(5):
+        for part in PARTS:
+            path = tmp_path / "results" / f"{number:02d}_{part}.png"
+            write_image(path, np.zeros((32, 32, 3), np.uint8))
+    few = picture_grid({f"steps={k}": tmp_path for k in range(12)}, TINY).get_size_inches()
+    figure = picture_grid({f"steps={k}": tmp_path for k in range(13)}, TINY)
+    assert few[0] > few[1]
+    assert figure.get_figheight() > 4 * figure.get_figwidth()
+    assert {"steps=12", "true scene"} <= {text.get_text() for text in figure.axes[0].texts}

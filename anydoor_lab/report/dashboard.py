@@ -140,7 +140,7 @@ def grid_on(data: str, runs: Sequence[Scored]) -> dict[str, Any] | None:
         ]
         for number in numbers
     ]
-    return {"name": data, "heads": ["reference", "scene", *places, "truth"], "rows": rows}
+    return {"name": data, "heads": ["reference", "scene", *places, "true scene"], "rows": rows}
 
 
 def _embedded(path: Path) -> str:

@@ -23,6 +23,8 @@ PICTURES = "results"
 """Where a run's folder has the pictures of its first results."""
 PARTS = ("reference", "scene", "collage", "result", "truth")
 """What is kept of each: as the columns of a run's grid."""
+WIDEST, STANDING_PAIRS = 12, 3
+"""More variants than these stand below each other, with so many pairs beside each other."""
 
 
 def save_pictures(results: Sequence[Result], folder: Path) -> Path:
@@ -73,13 +75,14 @@ def picture_grid(
     most: int = 6,
     side_px: int = 128,
 ) -> Figure:
-    """A row for each pair: reference, scene with region, each variant's result, the truth.
+    """A row for each pair: reference, scene with region, each variant's result, the true scene; of
+    more variants than `WIDEST` a column for each pair.
 
     Args:
         runs: a variant's name to the folder of its run.
         caption: stands below.
         absent: variants without a run, named there.
-        most: rows.
+        most: pairs.
         side_px: of a picture.
 
     Raises:
@@ -92,20 +95,19 @@ def picture_grid(
             "none of the runs has pictures of its results; run them with eval.num_shown"
         )
     first = next(folder for folder in folders if any(folder.glob("*_result.png")))
+    stands = len(runs) > WIDEST
     rows = []
-    for number in numbers[:most]:
+    for number in numbers[: STANDING_PAIRS if stands else most]:
         shown = (first / f"{number:02d}_{part}.png" for part in ("reference", "scene"))
         row = [_fitted(path, side_px) for path in shown]
         row += [_result(folder, number, side_px) for folder in folders]
         rows.append([*row, _fitted(first / f"{number:02d}_truth.png", side_px)])
-    headers = [
-        "reference",
-        "scene + region",
-        *(re.sub("[ =]", "\n", name) for name in runs),
-        "truth",
-    ]
     lacking = f" Without results: {', '.join(absent)}; the table says why." if absent else ""
-    return grid(rows, headers, title=f"{caption}{lacking}", side_px=side_px)
+    title, names = f"{caption}{lacking}", ["reference", "scene + region", *runs, "true scene"]
+    if stands:
+        return grid(list(zip(*rows, strict=True)), captions=names, title=title, side_px=side_px)
+    headers = [re.sub("[ =]", "\n", name) if name in runs else name for name in names]
+    return grid(rows, headers, title=title, side_px=side_px)
 
 
 def _result(folder: Path, number: int, side_px: int) -> np.ndarray:

@@ -20,7 +20,7 @@ from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.images import as_picture
 from anydoor_lab.structures.pair import Pair
 
-HEADERS = ("reference", "scene + region", "collage", "result", "ground truth")
+HEADERS = ("reference", "scene + region", "collage", "result", "true scene")
 COLUMNS = (
     Column("run"),
     Column("clip", "CLIP score", better="higher"),
@@ -97,7 +97,7 @@ def gain_row(scores: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def result_row(result: Result) -> list[np.ndarray | Cell]:
-    """Reference | scene with region | collage | result | ground truth.
+    """Reference | scene with region | collage | result | true scene.
 
     Of a method that shows no network a collage, the collage is blank and the two last are cut out
     of the scenes about the object's box.

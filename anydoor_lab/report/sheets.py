@@ -1,4 +1,4 @@
-"""Sheets of pictures: reference | scene + mask | collage | result | ground truth."""
+"""Sheets of pictures: reference | scene + mask | collage | result | true scene."""
 
 from __future__ import annotations
 
