@@ -9,15 +9,21 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from anydoor_lab.evaluation.judges import Judges
+from anydoor_lab.evaluation.score import row_of
 from anydoor_lab.metrics.interval import (
     FEWEST,
     bootstrap_interval,
     paired_difference,
+    score_interval,
     student_interval,
 )
+from anydoor_lab.metrics.protocol import ScoreProtocol
 from anydoor_lab.metrics.score import Score, difference_of
+from anydoor_lab.metrics.unchanged import Unchanged
 
 BOUNDS = (0.0, 100.0)
+JUDGES = Judges({"unchanged": Unchanged()}, ScoreProtocol())
 few_scores = st.lists(st.floats(0, 100), min_size=2, max_size=10)
 few_pairs = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=2, max_size=10)
 
@@ -113,3 +119,19 @@ def test_a_difference_is_a_score_of_equal_protocols_only() -> None:
     masked = Score(68.0, "dino", "crop=box+mask", 3, (60.0, 80.0), 1000, "tiny")
     with pytest.raises(ValueError, match="protocol is 'crop=box' of one score"):
         difference_of(one, masked, singles, rng())
+
+
+def test_shares_that_are_all_right_or_all_wrong_have_an_interval_with_a_width() -> None:
+    row = row_of({"unchanged": dict.fromkeys(range(4), 100.0)}, JUDGES, 4)
+    assert (row["unchanged"], row["unchanged_high"]) == (100.0, 100.0)
+    assert row["unchanged_low"] == pytest.approx(100 * 4 / (4 + 1.959964**2), abs=1e-3)
+    none = score_interval(np.zeros(4), BOUNDS)
+    assert (none.low, none.high) == pytest.approx((0, 100 - row["unchanged_low"]))
+
+
+def test_what_is_no_share_or_is_one_value_keeps_students_interval() -> None:
+    alike = score_interval(np.full(4, 100.0), (-100.0, 100.0))
+    assert (alike.low, alike.high) == (100.0, 100.0), "a picture is like itself by definition"
+    assert math.isnan(score_interval(np.array([100.0]), BOUNDS).low)
+    some = np.array([100.0, 100.0, 0.0])
+    assert score_interval(some, BOUNDS) == student_interval(some, BOUNDS)

@@ -16,7 +16,7 @@ from anydoor_lab.evaluation.kept import KeptResults
 from anydoor_lab.evaluation.pairs import gallery_of, object_name, references_of, region_of
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.metrics.background import background_mask
-from anydoor_lab.metrics.interval import UNBOUNDED, Range, student_interval
+from anydoor_lab.metrics.interval import UNBOUNDED, Range, score_interval
 from anydoor_lab.metrics.score import Score
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.structures.boxes import Box
@@ -216,7 +216,7 @@ def scores_of(
         values = np.array(list(_known(singles[name]).values()), np.float64)
         mean, ends = math.nan, (math.nan, math.nan)
         if len(values):
-            interval = student_interval(values, bounds_of(name, judges))
+            interval = score_interval(values, bounds_of(name, judges))
             mean, ends = interval.mean, (interval.low, interval.high)
         protocol = str(judges.protocol)
         scores.append(Score(mean, name, protocol, len(values), ends, seed, scale))

@@ -18,6 +18,7 @@ FEWEST = 5
 Range = tuple[float, float]
 """The least and the greatest value a score can have."""
 UNBOUNDED: Range = (-math.inf, math.inf)
+PER_CENT: Range = (0.0, 100.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,31 @@ def wilson_interval(right: np.ndarray, full: float = 1.0) -> Interval:
     count = int(right.sum())
     ends = binomtest(count, right.size).proportion_ci(LEVEL, method="wilson")
     return Interval(full * count / right.size, full * ends.low, full * ends.high, right.size)
+
+
+def at_an_end(values: np.ndarray, bounds: Range) -> bool:
+    """Whether all of (n,) values stand at the same end of a scale in per cent."""
+    return bounds == PER_CENT and any(bool(np.all(values == end)) for end in bounds)
+
+
+def score_interval(values: np.ndarray, bounds: Range = UNBOUNDED) -> Interval:
+    """The 95 % interval of the mean of (n,) single scores: Student's, but Wilson's where all of
+    them stand at one end of a scale in per cent, where Student's has no width.
+
+    A similarity or a distance (other ranges) that is the same for all has none: a picture is like
+    itself by definition.
+
+    Args:
+        values: single scores.
+        bounds: their range.
+
+    Raises:
+        ValueError: there is no value.
+    """
+    values = np.asarray(values, np.float64)
+    if values.size > 1 and at_an_end(values, bounds):
+        return wilson_interval(values == PER_CENT[1], full=PER_CENT[1])
+    return student_interval(values, bounds)
 
 
 def bootstrap_interval(
