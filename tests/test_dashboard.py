@@ -8,15 +8,18 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 
 import inside
 from anydoor_lab.report.dashboard import PAGE, differences, losses_of, write_dashboard
-from anydoor_lab.report.experiment import read_sweep
+from anydoor_lab.report.scored import read_runs
 from anydoor_lab.report.wandb_workspace import save_workspace, workspace
-from anydoor_lab.runs.folder import read_scores
+from anydoor_lab.runs.folder import FACTS, SCORES, read_scores
+from anydoor_lab.runs.settings import CONFIG
+from anydoor_lab.structures.files import write_sealed
 from browser import lacking, page
 from networks import model_overrides
 
@@ -69,8 +72,39 @@ def test_an_experiments_page_sets_the_papers_numbers_and_order_beside_ours(sweep
     write_dashboard(sweep)
 
 
+def test_a_figure_of_another_ones_runs_shows_their_sweep(sweep: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(sweep, tmp_path / "runs" / "table3_id_extractors")
+    ended = inside.run("dashboard", "experiment=fig8_id_extractors", cwd=tmp_path)
+    assert f"page     runs/table3_id_extractors/{PAGE}" in ended.out, ended.err
+    facts = facts_of((tmp_path / "runs" / "table3_id_extractors" / PAGE).read_text())
+    assert facts["data"][0]["rows"][1]["paper"]["dino"] == 67.8
+
+
+def test_ways_of_sampling_have_a_page_though_they_keep_no_settings(
+    sweep: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "runs" / "guidance_steps" / "things"
+    for name in ("steps=10", "steps=5", "copy_paste"):
+        shutil.copytree(sweep / "clip", place / name)
+        scores = {k: v for k, v in read_scores(place / name).items() if k != "sha256"}
+        scores["rows"][scores["model_row"]]["run"] = name
+        write_sealed(place / name / SCORES, scores)
+        for gone in (CONFIG, FACTS, "metrics.jsonl"):
+            (place / name / gone).unlink()
+    ended = inside.run("dashboard", "experiment=guidance_steps", cwd=tmp_path)
+    assert f"page     runs/guidance_steps/{PAGE}" in ended.out, ended.err
+    facts = facts_of((place.parent / PAGE).read_text())
+    rows = facts["data"][0]["rows"]
+    names = ["copy_paste", "steps=5", "steps=10"]
+    assert facts["data"][0]["name"] == "things"
+    assert [row["variant"] for row in rows if not row["frame"]] == names
+    assert [link for _, link in facts["folders"]] == [f"things/{quote(n)}/" for n in names]
+    assert facts["differs"]["rows"] == facts["losses"]["rows"] == []
+
+
 def test_losses_are_means_of_the_last_records_by_timestep(sweep: Path) -> None:
-    runs = {run.variant: run for run in read_sweep(sweep, "")}
+    runs = {run.variant: run for run in read_runs(sweep, "")}
     found = losses_of(runs)
     records = [json.loads(x) for x in (sweep / "clip" / "metrics.jsonl").read_text().splitlines()]
     last = {key: value for key, value in records[-1].items() if key.startswith("loss/t_")}
@@ -88,6 +122,10 @@ def test_only_what_differs_in_the_settings_is_listed() -> None:
 def test_a_folder_without_finished_runs_is_one_sentence(tmp_path: Path) -> None:
     ended = inside.run("dashboard", f"runs={tmp_path}", cwd=tmp_path)
     ended.refused("holds no finished run")
+    nowhere = inside.run("dashboard", "experiment=preset_costs", cwd=tmp_path)
+    nowhere.refused("runs/preset_costs is no folder: nothing of it was run here; run")
+    never = inside.run("dashboard", "experiment=fig3_focus", cwd=tmp_path)
+    never.refused("fig3_focus scores no runs")
     both = inside.run("dashboard", f"runs={tmp_path}", "experiment=x", cwd=tmp_path)
     both.refused("either experiment=<id> or runs=")
 

@@ -14,7 +14,7 @@ import pytest
 from anydoor_lab import run_experiment, user_study
 from anydoor_lab.config import studies
 from anydoor_lab.metrics.ratings import read_key, read_ratings
-from anydoor_lab.report.experiment import Scored
+from anydoor_lab.report.scored import Scored
 from anydoor_lab.report.study import people_and_scores, write_sheet
 from anydoor_lab.structures.images import read_image, write_image
 

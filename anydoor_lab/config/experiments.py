@@ -25,6 +25,10 @@ KEPT = ("rows.csv", "agreement.csv", "table_*", "figure_*", "pictures_*")
 """What of a sweep's folder an experiment keeps."""
 REFUSALS = (AnyDoorError, FileNotFoundError, FileExistsError)
 """What a wrong input raises; its sentence is enough."""
+SWEEP_OF = {"fig8_id_extractors": "table3_id_extractors", "fig9_collages": "table4_collages"}
+"""The experiments that show the runs of another one's sweep."""
+WITHOUT_RUNS = ("table1_datasets", "fig3_focus", "fig10_try_on", "fig11_applications")
+"""The experiments that keep no scored runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +114,17 @@ def use_device(device: str) -> None:
             raise InputError("--device is cuda and this machine has no GPU; use auto or cpu")
 
 
-def sweep_results(asked: Asked, sweep: str = "", kept: Sequence[str] = KEPT) -> None:
+def sweep_results(asked: Asked, kept: Sequence[str] = KEPT) -> None:
     """Train what the sweep of an experiment lacks, and copy what it came to into `asked.out`.
 
     Args:
         asked: its `data` and `seeds` are swept over.
-        sweep: the id of conf/experiment; the experiment's own where empty.
         kept: patterns of the files that are copied.
 
     Raises:
         SystemExit: a run failed; its sentence is printed.
     """
-    name = sweep or asked.experiment
+    name = SWEEP_OF.get(asked.experiment, asked.experiment)
     folder = Path("runs") / ("fast" if asked.fast else "") / name
     repeated = [f"data={','.join(asked.data)}", f"seed={','.join(map(str, asked.seeds))}"]
     quick = FAST if asked.fast else ()

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from anydoor_lab.metrics.interval import student_interval
-from anydoor_lab.report.experiment import Scored, caption_of_runs
+from anydoor_lab.report.experiment import caption_of_runs
+from anydoor_lab.report.scored import Scored
 from anydoor_lab.report.tables import Column, Table
 from anydoor_lab.structures.errors import InputError
 

@@ -1,4 +1,4 @@
-"""One self-contained page of the runs of a sweep: what W&B shows, without a network."""
+"""One self-contained page of the runs in a folder: what W&B shows, without a network."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ import numpy as np
 
 from anydoor_lab.report.experiment import (
     SHOWN,
-    Scored,
     agreement_rows,
     caption_of_runs,
-    read_sweep,
     table_rows,
 )
 from anydoor_lab.report.pictures import PICTURES
 from anydoor_lab.report.printed import read_paper
+from anydoor_lab.report.scored import Scored, read_runs
 from anydoor_lab.report.scores import COLUMNS
-from anydoor_lab.runs.settings import read_config
+from anydoor_lab.runs.settings import CONFIG, read_config
 from anydoor_lab.runs.tracking import read_metrics
 from anydoor_lab.structures.files import write_whole
 
@@ -35,21 +34,24 @@ _ABSENT = "no picture"
 
 
 def write_dashboard(sweep: Path, experiment: str = "") -> Path:
-    """Write `dashboard.html` of a sweep's finished runs into its folder; its path.
+    """Write `dashboard.html` of the finished runs of a sweep, or of an experiment that trains
+    nothing, into their folder; its path.
 
     It holds the scores with intervals beside the paper's and what frames them, the first results
-    by variant and pair, the loss by timestep bin, what differs in the settings, and links to the
-    runs' folders. It asks for nothing over a network.
+    by variant and pair, the loss by timestep bin and what differs in the settings, where the runs
+    have them, and links to the runs' folders. It asks for nothing over a network.
 
     Args:
         sweep: folder of the runs.
-        experiment: the id of conf/experiment it is, or empty.
+        experiment: its id, or empty.
 
     Raises:
         ValueError: there is no finished run, or they were not scored alike.
     """
-    runs = read_sweep(sweep, experiment)
+    runs = read_runs(sweep, experiment)
     names = names_of(runs)
+    configs = {n: read_config(r.folder) for n, r in names.items() if (r.folder / CONFIG).is_file()}
+    folders = {name: run.folder.relative_to(sweep).as_posix() for name, run in names.items()}
     facts = {
         "title": experiment or sweep.name,
         "caption": f"{len(runs)} finished runs; every number is of the {runs[0].scores['scale']} "
@@ -57,8 +59,8 @@ def write_dashboard(sweep: Path, experiment: str = "") -> Path:
         "data": [scores_on(data, runs, experiment) for data in sorted({run.data for run in runs})],
         "grids": [g for data in sorted({run.data for run in runs}) if (g := grid_on(data, runs))],
         "losses": losses_of(names),
-        "differs": differences({name: read_config(run.folder) for name, run in names.items()}),
-        "folders": [[name, f"{quote(run.folder.name)}/"] for name, run in names.items()],
+        "differs": differences(configs),
+        "folders": [[name, f"{quote(place)}/"] for name, place in folders.items()],
     }
     page = resources.files("anydoor_lab.report").joinpath("dashboard.html").read_text("utf-8")
     return write_whole(sweep / PAGE, page.replace(_EMPTY, _FACTS % _inside_html(facts)))

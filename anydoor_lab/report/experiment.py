@@ -1,15 +1,14 @@
-"""An experiment of the paper, from its sweep's folder: rows, table, figure, order of the paper."""
+"""An experiment of the paper, from its runs: rows, table, figure, order of the paper."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from anydoor_lab.metrics.interval import UNBOUNDED, student_interval
 from anydoor_lab.metrics.ranks import rank_agreement
@@ -18,13 +17,10 @@ from anydoor_lab.report.figures import compare_runs, save
 from anydoor_lab.report.pictures import PICTURES, picture_grid
 from anydoor_lab.report.printed import read_paper
 from anydoor_lab.report.rows import long_rows, rows_frame, scores_of
+from anydoor_lab.report.scored import Scored, read_runs
 from anydoor_lab.report.scores import COLUMNS
 from anydoor_lab.report.tables import Column, Table
-from anydoor_lab.runs.folder import SCORES, read_facts, read_scores
-from anydoor_lab.runs.settings import read_config
-from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import write_whole
-from anydoor_lab.structures.names import conf_dir
 from anydoor_lab.structures.rng import rng_for
 
 ROWS = "rows.csv"
@@ -34,79 +30,8 @@ SHOWN = ("clip", "dino", "attribute_accuracy", "attribute_accuracy_letter", "bac
 RANGES = {"clip": (-100.0, 100.0), "dino": (-100.0, 100.0), "attribute_accuracy": (0.0, 100.0),
           "attribute_accuracy_letter": (0.0, 100.0), "diversity": (0.0, 200.0)}  # fmt: skip
 """The least and the greatest value of each, at which an interval ends."""
-REPEATED = ("seed", "data")
-"""What is swept to repeat a variant, not to make another one."""
 Noted = Mapping[str, Mapping[str, str]]
 """Notes by data set and variant."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Scored:
-    """A finished run of an experiment."""
-
-    folder: Path
-    variant: str
-    data: str
-    seed: int
-    config: str
-    scores: Mapping[str, Any]
-
-    @property
-    def row(self) -> Mapping[str, Any]:
-        """The scores of the trained model."""
-        row: Mapping[str, Any] = self.scores["rows"][self.scores["model_row"]]
-        return row
-
-    @property
-    def anchors(self) -> list[Mapping[str, Any]]:
-        """The rows that frame them."""
-        return [row for row in self.scores["rows"] if row.get("anchor")]
-
-
-def read_sweep(sweep: Path, experiment: str) -> list[Scored]:
-    """The finished runs of a sweep, in the order of the experiment's own choices.
-
-    Raises:
-        ValueError: there is none, or they were not scored alike.
-    """
-    folders = [path.parent for path in sorted(sweep.glob(f"*/{SCORES}"))]
-    if not folders:
-        raise InputError(f"{sweep} holds no finished run; give a sweep's folder")
-    asked = [dict(o.split("=", 1) for o in read_facts(f).get("overrides", [])) for f in folders]
-    choices = swept_choices(experiment)
-    differ = {key for one in asked for key in one if len({str(o.get(key)) for o in asked}) > 1}
-    keys = [*choices, *sorted(differ - set(choices) - {"experiment"})]
-    keys = [key for key in keys if key not in REPEATED]
-    runs = [_scored(f, o, keys) for f, o in zip(folders, asked, strict=True)]
-    for part in ("protocol", "scale"):
-        found = sorted({str(run.scores[part]) for run in runs})
-        if len(found) > 1:
-            raise InputError(f"the runs in {sweep} differ in {part}: {', '.join(found)}")
-    first = next((key for key in choices if key not in REPEATED), "")
-    order = [f"{first}={choice}" for choice in choices.get(first, [])]
-    return sorted(runs, key=lambda run: (run.data, _place(run.variant, order), run.seed))
-
-
-def swept_choices(experiment: str) -> dict[str, list[str]]:
-    """What conf/experiment/<id>.yaml sweeps over, in its order."""
-    path = conf_dir() / "experiment" / f"{experiment}.yaml"
-    if not path.is_file():
-        return {}
-    params = yaml.safe_load(path.read_text("utf-8"))["hydra"]["sweeper"]["params"]
-    return {key: [v.strip() for v in str(values).split(",")] for key, values in params.items()}
-
-
-def _scored(folder: Path, asked: Mapping[str, str], keys: Iterable[str]) -> Scored:
-    config, facts, scores = read_config(folder), read_facts(folder), read_scores(folder)
-    variant = " ".join(f"{key}={asked[key]}" for key in keys if key in asked)
-    data = asked.get("data") or str(config["data"]["_target_"]).split(".")[-1].lower()
-    seed, known = int(config.get("seed", scores["seed"])), str(facts.get("config_hash", ""))
-    return Scored(folder, variant or folder.name, data, seed, known, scores)
-
-
-def _place(variant: str, order: Sequence[str]) -> tuple[int, str]:
-    first = variant.split(" ")[0]
-    return (order.index(first) if first in order else len(order), variant)
 
 
 def rows_of_runs(runs: Sequence[Scored]) -> pd.DataFrame:
@@ -219,7 +144,7 @@ def write_experiment(sweep: Path, experiment: str) -> None:
     Raises:
         ValueError: there is no finished run, or they were not scored alike.
     """
-    write_results(read_sweep(sweep, experiment), sweep, experiment)
+    write_results(read_runs(sweep, experiment), sweep, experiment)
 
 
 def write_results(

@@ -20,8 +20,8 @@ from anydoor_lab.metrics.ratings import (
     aggregate,
     criteria_of,
 )
-from anydoor_lab.report.experiment import Scored
 from anydoor_lab.report.pictures import PICTURES
+from anydoor_lab.report.scored import Scored
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.files import write_whole
 from anydoor_lab.structures.images import read_image

@@ -9,7 +9,5 @@ from functools import partial
 
 from anydoor_lab import run_experiment, sweep_results
 
-SWEEP = "table4_collages"
-
 if __name__ == "__main__":
-    run_experiment(__file__, partial(sweep_results, sweep=SWEEP, kept=("pictures_*",)))
+    run_experiment(__file__, partial(sweep_results, kept=("pictures_*",)))
