@@ -13,6 +13,7 @@ import inside
 from anydoor_lab.runs.folder import read_scores
 from anydoor_lab.runs.ledger import read_ledger
 from anydoor_lab.structures.images import read_image
+from test_dashboard import facts_of
 
 FEW = ["eval.num_pairs=2", "eval.num_diverse=0", "eval.num_shown=2", "metrics=[dino]"]
 QUICK = ["data=things", "eval=fast", *FEW]
@@ -117,3 +118,19 @@ def test_a_sweep_over_methods_ends_in_a_table_and_a_grid(
     again = inside.run("evaluate", *asked, cwd=tmp_path)
     assert again.code == 0 and again.out.count("are there already") == 2
     assert [path.stat().st_mtime_ns for path in first] == stamps
+
+
+def test_a_sweep_without_clip_and_dino_is_compared_by_the_metrics_that_it_has(
+    tmp_path: Path,
+) -> None:
+    few = [*QUICK[:-1], "metrics=[placement,lab_difference]"]
+    place = [*few, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra:runtime.choices.method}"]
+    ended = inside.run("evaluate", "-m", "method=copy_paste,poisson", *place, cwd=tmp_path)
+    assert ended.code == 0 and "no comparison" not in ended.err
+    assert "placement IoU (%) ↑" in ended.out
+    again = inside.run("compare", "runs=sweep", cwd=tmp_path)
+    assert again.code == 0 and (tmp_path / "sweep" / "comparison.png").is_file(), again.err
+    facts = facts_of((tmp_path / "sweep" / "dashboard.html").read_text())
+    keys = ["lab_difference", "placement"]
+    assert [metric["key"] for metric in facts["data"][0]["metrics"]] == keys
+    assert set(facts["data"][0]["rows"][0]["scores"]) == set(keys)

@@ -13,7 +13,6 @@ from urllib.parse import quote
 import numpy as np
 
 from anydoor_lab.report.experiment import (
-    SHOWN,
     agreement_rows,
     caption_of_runs,
     table_rows,
@@ -21,7 +20,7 @@ from anydoor_lab.report.experiment import (
 from anydoor_lab.report.pictures import PICTURES
 from anydoor_lab.report.printed import read_paper
 from anydoor_lab.report.scored import Scored, read_runs
-from anydoor_lab.report.scores import COLUMNS
+from anydoor_lab.report.scores import metric_columns
 from anydoor_lab.runs.settings import CONFIG, read_config
 from anydoor_lab.runs.tracking import read_metrics
 from anydoor_lab.structures.files import write_whole
@@ -91,13 +90,15 @@ def scores_on(data: str, runs: Sequence[Scored], experiment: str) -> dict[str, A
     chosen = [run for run in runs if run.data == data]
     paper = read_paper(experiment)
     ours = table_rows(chosen, paper)
-    rows = [_page_row(row["variant"], row, frame=False) for row in ours]
-    rows += [_page_row(row["run"], row, frame=True) for row in chosen[0].anchors]
-    known = {key for row in rows for key in row["scores"]}
+    anchors = chosen[0].anchors
+    metrics = metric_columns([*ours, *anchors])
+    keys = [column.key for column in metrics]
+    rows = [_page_row(row["variant"], row, keys, frame=False) for row in ours]
+    rows += [_page_row(row["run"], row, keys, frame=True) for row in anchors]
     return {
         "name": data,
         "caption": str(caption_of_runs(chosen, f"{len(chosen)} runs")),
-        "metrics": [{"key": c.key, "label": c.header} for c in COLUMNS if c.key in known],
+        "metrics": [{"key": column.key, "label": column.header} for column in metrics],
         "rows": rows,
         "agreement": [
             f"Order of the variants by {row['metric']} against the paper's: Kendall's tau "
@@ -107,14 +108,16 @@ def scores_on(data: str, runs: Sequence[Scored], experiment: str) -> dict[str, A
     }
 
 
-def _page_row(name: str, row: Mapping[str, Any], frame: bool) -> dict[str, Any]:
+def _page_row(
+    name: str, row: Mapping[str, Any], keys: Sequence[str], frame: bool
+) -> dict[str, Any]:
     """A row with (value, low, high) by metric; `frame` where no trained network made it."""
     scores = {
         key: [_finite(row.get(part)) for part in (key, f"{key}_low", f"{key}_high")]
-        for key in SHOWN
+        for key in keys
         if _finite(row.get(key)) is not None
     }
-    paper = {key: row[f"paper_{key}"] for key in SHOWN if _finite(row.get(f"paper_{key}"))}
+    paper = {key: row[f"paper_{key}"] for key in keys if _finite(row.get(f"paper_{key}"))}
     seeds = row.get("seeds")
     note = f"{seeds} seeds" if seeds and seeds != "1" else str(row.get("paper") or "")
     return {"variant": name, "scores": scores, "paper": paper, "frame": frame, "note": note}

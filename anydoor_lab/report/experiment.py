@@ -10,26 +10,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from anydoor_lab.metrics.interval import UNBOUNDED, student_interval
+from anydoor_lab.metrics.interval import at_an_end, student_interval
 from anydoor_lab.metrics.ranks import rank_agreement
 from anydoor_lab.report.caption import Caption
+from anydoor_lab.report.differences import bounds_in
 from anydoor_lab.report.figures import compare_runs, save
 from anydoor_lab.report.pictures import PICTURES, picture_grid
 from anydoor_lab.report.printed import read_paper
 from anydoor_lab.report.rows import long_rows, rows_frame, scores_of
 from anydoor_lab.report.scored import Scored, read_runs
-from anydoor_lab.report.scores import COLUMNS
+from anydoor_lab.report.scores import metric_columns, panels_of
 from anydoor_lab.report.tables import Column, Table
 from anydoor_lab.structures.files import write_whole
 from anydoor_lab.structures.rng import rng_for
 
 ROWS = "rows.csv"
-SHOWN = ("clip", "dino", "attribute_accuracy", "attribute_accuracy_letter", "background_psnr",
+FIRST = ("clip", "dino", "attribute_accuracy", "attribute_accuracy_letter", "background_psnr",
          "diversity")  # fmt: skip
-"""The metrics of an experiment's table, where its runs have them."""
-RANGES = {"clip": (-100.0, 100.0), "dino": (-100.0, 100.0), "attribute_accuracy": (0.0, 100.0),
-          "attribute_accuracy_letter": (0.0, 100.0), "diversity": (0.0, 200.0)}  # fmt: skip
-"""The least and the greatest value of each, at which an interval ends."""
+"""The metrics of an experiment's first table, where its runs have them."""
+MOST_COLUMNS = 6
+"""Metrics in a table: more are too wide to be read."""
 Noted = Mapping[str, Mapping[str, str]]
 """Notes by data set and variant."""
 
@@ -55,16 +55,18 @@ def _long(
 
 def mean_row(runs: Sequence[Scored]) -> dict[str, Any]:
     """One variant's means over its seeds, with Student's interval over the seeds; of a single
-    seed its own interval, over the pairs."""
+    seed, and where all seeds stand at one end of a scale in per cent, a run's own interval, over
+    the pairs."""
     row: dict[str, Any] = {"variant": runs[0].variant, "seeds": str(len(runs))}
-    for metric in SHOWN:
-        values = [run.row[metric] for run in runs if run.row.get(metric) is not None]
-        if len(values) == 1:
-            row |= {key: runs[0].row.get(key) for key in (metric, *_ends(metric))}
-        elif values:
-            found = student_interval(np.array(values), RANGES.get(metric, UNBOUNDED))
-            row |= dict(zip((metric, *_ends(metric)), (found.mean, found.low, found.high),
-                            strict=True))  # fmt: skip
+    for metric in (column.key for column in metric_columns(run.row for run in runs)):
+        scored = [run for run in runs if run.row.get(metric) is not None]
+        values = np.array([run.row[metric] for run in scored])
+        keys, bounds = (metric, *_ends(metric)), bounds_in(scored[0].scores, metric)
+        if len(values) == 1 or at_an_end(values, bounds):
+            row |= {key: scored[0].row.get(key) for key in keys}
+        else:
+            found = student_interval(values, bounds)
+            row |= dict(zip(keys, (found.mean, found.low, found.high), strict=True))
     return row
 
 
@@ -116,14 +118,25 @@ def table_rows(runs: Sequence[Scored], paper: pd.DataFrame) -> list[dict[str, An
     return rows
 
 
-def table_of(rows: Sequence[Mapping[str, Any]], caption: Caption) -> Table:
-    """The table of `table_rows`, and of rows with nothing but a `note`."""
+def tables_of(rows: Sequence[Mapping[str, Any]], caption: Caption) -> list[Table]:
+    """The tables of `table_rows`, and of rows with nothing but a `note`: the metrics in `FIRST`
+    beside the paper's numbers, then the others, at most `MOST_COLUMNS` in each."""
+    held = metric_columns(rows)
+    others = [column for column in held if column.key not in FIRST]
+    parts = [[column for column in held if column.key in FIRST]]
+    parts += [others[i : i + MOST_COLUMNS] for i in range(0, len(others), MOST_COLUMNS)]
+    first, *further = [part for part in parts if part] or [[]]
     columns = [Column("variant"), Column("paper", "in the paper"), Column("seeds")]
-    for column in (column for column in COLUMNS if column.key in SHOWN):
+    for column in first:
         columns += [Column(f"paper_{column.key}", f"{column.label}, paper's"), column]
     columns.append(Column("note"))
     shown = [c for c in columns if any(row.get(c.key) not in (None, "") for row in rows)]
-    return Table(rows, shown, caption)
+    tables = [Table(rows, shown, caption)]
+    told = replace(caption, title=f"{caption.title}: further scores")
+    for part in further:
+        scored = [row for row in rows if any(row.get(c.key) is not None for c in part)]
+        tables.append(Table(scored, [Column("variant"), *part], told))
+    return tables
 
 
 def caption_of_runs(runs: Sequence[Scored], title: str) -> Caption:
@@ -187,16 +200,16 @@ def write_of_data(
     title: str,
     lacking: Mapping[str, str],
 ) -> None:
-    """The table, the figure and the pictures of the runs on one data set."""
+    """The tables, the figure and the pictures of the runs on one data set."""
     data, caption = runs[0].data, caption_of_runs(runs, title)
     noted = [{"variant": name, "note": why} for name, why in lacking.items()]
-    table = table_of([*rows, *noted], caption)
-    for ending, text in (("md", table.markdown()), ("tex", table.latex())):
-        write_whole(folder / f"table_{data}.{ending}", text)
-    scores = {c.key: c.header for c in COLUMNS if c.key in ("clip", "dino", "diversity")}
+    tables = tables_of([*rows, *noted], caption)
+    texts = {"md": [t.markdown() for t in tables], "tex": [t.latex() for t in tables]}
+    for ending, parts in texts.items():
+        write_whole(folder / f"table_{data}.{ending}", "\n".join(parts))
     anchors = {row["run"]: row for row in runs[0].anchors}
     named = [{**row, "run": row["variant"]} for row in rows]
-    figures = {"figure": compare_runs(named, caption, anchors, scores)}
+    figures = {"figure": compare_runs(named, caption, anchors, panels_of(rows))}
     places: dict[str, Path] = {}
     for run in runs:  # of several seeds the first
         if (run.folder / PICTURES).is_dir():
@@ -204,7 +217,8 @@ def write_of_data(
     if places:
         told = replace(caption, title=f"{title}: results")
         figures["pictures"] = picture_grid(places, told, lacking)
-    print(f"\n{table.terminal()}\ntable    {folder / f'table_{data}.md'}")
+    print("", *(table.terminal() for table in tables), sep="\n")
+    print(f"table    {folder / f'table_{data}.md'}")
     for name, figure in figures.items():
         for ending in ("pdf", "png"):
             written = save(figure, folder / f"{name}_{data}.{ending}")

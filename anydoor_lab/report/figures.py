@@ -63,7 +63,8 @@ def compare_runs(
     Raises:
         ValueError: there is no row, or no score in any.
     """
-    shown = {key: label for key, label in scores.items() if any(key in row for row in rows)}
+    held = {key for row in rows for key, value in row.items() if value is not None}
+    shown = {key: label for key, label in scores.items() if key in held}
     if not shown:
         raise InputError(f"{len(rows)} rows hold none of {', '.join(scores)}; give rows with them")
     figure, panels = _panels(len(shown), 1.5 + 0.36 * len(rows), sharey=True)
@@ -191,6 +192,7 @@ def _draw_runs(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str) -> None:
     low, high = (np.array(bound, float) for bound in bounds)
     errors = np.nan_to_num(np.stack([means - low, high - means]))
     places = np.arange(len(rows))
+    digits = 1 if (np.abs(means) > 1).any() else 3
     axes.errorbar(
         means, places, xerr=errors, fmt="o", color=OKABE_ITO[0], markersize=6, capsize=3.5,
         linewidth=1.6, zorder=3,
@@ -198,8 +200,8 @@ def _draw_runs(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str) -> None:
     for mean, place in zip(means, places, strict=True):
         if np.isfinite(mean):
             axes.annotate(
-                f"{mean:.1f}", (mean, place), (0, 5), textcoords="offset points", ha="center",
-                va="bottom", fontsize=TEXT_PT, zorder=4,
+                f"{mean:.{digits}f}", (mean, place), (0, 5), textcoords="offset points",
+                ha="center", va="bottom", fontsize=TEXT_PT, zorder=4,
             )  # fmt: skip
 
 
@@ -207,7 +209,10 @@ def _draw_anchors(axes: Axes, anchors: Mapping[str, Mapping[str, float]], key: s
     for number, (name, values) in enumerate(anchors.items()):
         style = {"color": OKABE_ITO[1 + number % 5], "linestyle": LINES[number % len(LINES)]}
         # an anchor without this score keeps its place in the legend
-        axes.axvline(values.get(key, np.nan), label=name, linewidth=1.4, zorder=2, **style)
+        value = values.get(key)
+        axes.axvline(
+            np.nan if value is None else value, label=name, linewidth=1.4, zorder=2, **style
+        )
 
 
 def _draw_curve(axes: Axes, frame: pd.DataFrame, key: str, number: int, smooth: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from anydoor_lab.structures.pair import Pair
 
 HEADERS = ("reference", "scene + region", "collage", "result", "true scene")
 COLUMNS = (
-    Column("run"),
     Column("clip", "CLIP score", better="higher"),
     Column("dino", "DINO score", better="higher"),
     Column("attribute_accuracy", "attribute accuracy", "%", better="higher"),
@@ -46,8 +45,11 @@ COLUMNS = (
     Column("retrieval_clip_mean_precision", "mAP, CLIP", "%", better="higher"),
     Column("retrieval_effnet_recall_1", "R@1, EfficientNet", "%", better="higher"),
     Column("retrieval_effnet_mean_precision", "mAP, EfficientNet", "%", better="higher"),
-    Column("note"),
 )
+"""The metrics in the order of every table: the paper's first."""
+FRONT = ("clip", "dino", "diversity")
+"""What a figure shows, where the rows hold any of them."""
+MOST_PANELS = 4
 
 
 def caption_of(scores: Mapping[str, Any], title: str) -> Caption:
@@ -73,11 +75,32 @@ def score_table(scores: Mapping[str, Any], title: str = "") -> Table:
     """One row per model and anchor; without a title it says on which pairs."""
     title = title or f"Scores on {pairs_called(scores)}"
     rows = [without_singles(row) for row in scores["rows"]]
-    known = {column.key for column in COLUMNS}
-    own = [Column(key) for row in rows for key in row if f"{key}_low" in row and key not in known]
-    columns = [*COLUMNS, *dict.fromkeys(own)]
-    columns = [c for c in columns if any(row.get(c.key) is not None for row in rows)]
+    columns = [Column("run"), *metric_columns(rows), Column("note")]
+    if not any(row.get("note") for row in rows):
+        columns.pop()
     return Table(rows, columns, caption_of(scores, title))
+
+
+def metric_columns(rows: Iterable[Mapping[str, Any]]) -> list[Column]:
+    """The metrics that any row holds: in the order of `COLUMNS`, then others by their keys."""
+    held = {key: f"{key}_low" in row for row in rows for key in row if row[key] is not None}
+    known = {column.key for column in COLUMNS}
+    own = [Column(key) for key, scored in held.items() if scored and key not in known]
+    return [*(column for column in COLUMNS if column.key in held), *own]
+
+
+def panels_of(rows: Iterable[Mapping[str, Any]], front: Sequence[str] = FRONT) -> dict[str, str]:
+    """What a figure of these rows shows, metric to label: those in `front`, where any of them is
+    there, else the first that are.
+
+    Raises:
+        ValueError: no row has a score.
+    """
+    held = metric_columns(rows)
+    if not held:
+        raise InputError("no run has a score; score them by other metrics=[...]")
+    chosen = [column for column in held if column.key in front] or held[:MOST_PANELS]
+    return {column.key: column.header for column in chosen}
 
 
 def without_singles(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +173,7 @@ def write_comparison(
         absent: runs that were not run, and why; they stand in the table.
 
     Raises:
-        ValueError: there is no run, or the runs differ in protocol or scale.
+        ValueError: there is no run, none has a score, or they differ in protocol or scale.
     """
     check_alike(runs)
     rows = [{**scores["rows"][scores["model_row"]], "run": name} for name, scores in runs]
@@ -159,7 +182,7 @@ def write_comparison(
     lacking = [{"run": name, "note": f"not run: {why}"} for name, why in (absent or {}).items()]
     table = score_table({**first, "rows": [*rows, *lacking]}, title)
     anchors = {row["run"]: row for row in first["rows"] if row.get("anchor")}
-    figure = compare_runs(rows, table.caption, anchors)
+    figure = compare_runs(rows, table.caption, anchors, panels_of(rows, ("clip", "dino")))
     paths = table.write(folder, "comparison")
     paths["png"] = save(figure, folder / "comparison.png")
     paths["rows"] = write_rows(rows_of_comparison(runs), folder)["csv"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from anydoor_lab.report.experiment import SHOWN
 from anydoor_lab.report.scored import read_runs
+from anydoor_lab.report.scores import metric_columns
 from anydoor_lab.runs.tracking import RESULTS, has_key
 from anydoor_lab.structures.errors import InputError
 
@@ -44,10 +44,9 @@ def workspace(sweep: Path, group: str, project: str, entity: str) -> Any:
         wanted = "pip install 'anydoor-lab[wandb]'"
         raise InputError(f"{error.name} is not installed; {wanted}") from error
     runs = read_runs(sweep, group)
-    scored = [key for key in SHOWN if any(run.row.get(key) is not None for run in runs)]
     bars = [
         panels.BarPlot(title=key, metrics=[f"final/{key}{end}" for end in ("", "_low", "_high")])
-        for key in scored
+        for key in (column.key for column in metric_columns(run.row for run in runs))
     ]
     losses = [
         panels.LinePlot(title="loss", x="step", y=["loss"]),
