@@ -39,6 +39,8 @@ def test_runs_on_the_same_pairs_are_compared_pair_by_pair(tmp_path: Path) -> Non
     assert list(found["n"]) == [4, 2], "only the pairs that both have"
     dino = found.iloc[0]
     assert dino["value"] == 2.0 and 0 < dino["low"] < 2 < dino["high"] < 4
+    names = [line.split("|")[1].strip() for line in paths["md"].read_text().splitlines()[4:6]]
+    assert names == ["vgg", "clip"] and "| anchor: copy-paste |" in paths["md"].read_text()
     rows = read_rows(paths["rows"])
     assert list(rows["variant"].unique()) == ["vgg", "clip", "copy-paste"]
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from anydoor_lab.report.caption import Caption
-from anydoor_lab.report.experiment import mean_row, tables_of
+from anydoor_lab.report.experiment import base_of, mean_row, rows_of_runs, tables_of, write_results
+from anydoor_lab.report.rows import read_rows
 from anydoor_lab.report.scored import Scored
 from anydoor_lab.report.scores import panels_of
 
@@ -58,3 +59,42 @@ def test_a_figure_shows_clip_and_dino_else_what_there_is() -> None:
     assert list(panels_of([{"lpips": 0.2, "lpips_low": 0.1}])) == ["lpips"]
     with pytest.raises(ValueError, match="no run has a score"):
         panels_of([{"run": "a", "clip": None}])
+
+
+def test_what_frames_the_scores_stands_in_every_table_after_the_variants(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [scored(MEANS, "idx=vgg"), scored({**MEANS, "dino": 60.0}, "idx=dinov2")]
+    write_results(runs, tmp_path, "mine", {"idx=clip": "no weights"})
+    text, tex = ((tmp_path / f"table_things.{e}").read_text() for e in ("md", "tex"))
+    scores, further, differing = text.split("\n**mine on things: ")
+    for part in (scores, further):
+        names = [line.split("|")[1].strip() for line in part.splitlines() if line.startswith("| ")]
+        assert names[-2:] == ["anchor: ground truth", "anchor: copy-paste"]
+    assert "not run: no weights" in scores and "anchor" not in differing
+    for shown in (tex, capsys.readouterr().out):
+        assert shown.count("anchor: copy-paste") == 2
+    rows = read_rows(tmp_path / "rows.csv")
+    found = rows[rows["variant"] == "idx=vgg - idx=dinov2"].set_index("metric")
+    assert found.loc["dino_difference", "value"] == 10.0
+    assert "idx=vgg - idx=dinov2" in differing and "10.00" in differing
+
+
+def test_differences_are_of_each_pairs_mean_over_the_seeds_that_both_have() -> None:
+    base = [[50.0, 60.0, 70.0, 80.0], [54.0, 60.0, 70.0, 80.0], [0.0, 0.0, 0.0, 0.0]]
+    other = [[53.0, 64.0, 71.0, 84.0], [55.0, 66.0, 75.0, 82.0]]
+    runs = [scored({"dino": each}, "a", seed) for seed, each in enumerate(base)]
+    runs += [scored({"dino": each}, "b", seed) for seed, each in enumerate(other)]
+    rows = rows_of_runs(runs).set_index("variant")
+    found = rows.loc["b - a"]
+    assert found["value"] == (2 + 5 + 3 + 3) / 4 and found["n"] == 4
+    assert 0 < found["low"] < found["value"] < found["high"]
+    alone = [scored({"dino": 1.0}, "a", 0), scored({"dino": 1.0}, "b", 1)]
+    assert not rows_of_runs(alone)["variant"].str.contains(" - ").any()
+
+
+def test_differences_are_to_the_papers_own_choice_else_to_the_first() -> None:
+    assert base_of(["idx=vgg", "idx=dinov2"]) == "idx=dinov2"
+    swept = ["collage=hf idx=vgg", "collage=hf idx=dinov2"]
+    assert base_of(swept) == swept[1]
+    assert base_of(["references=1", "references=2"]) == "references=1"

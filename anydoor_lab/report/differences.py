@@ -55,6 +55,22 @@ def differences(first: Mapping[str, Any], scores: Mapping[str, Any]) -> list[Sco
     return found
 
 
+def mean_over_seeds(several: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The `scores.json` of runs on the same pairs as one: its model's single scores are each
+    pair's mean over them, of the pairs that all have; metrics without single scores are left out.
+    """
+    first, rows = several[0], [scores["rows"][scores["model_row"]] for scores in several]
+    mean: dict[str, Any] = {"run": rows[0]["run"], "n": first["n"]}
+    for metric in (score.metric for score in scores_of(first, rows[0])):
+        singles = [singles_of(row, metric) or {} for row in rows]
+        shared = sorted(set.intersection(*map(set, singles)))
+        if shared:
+            known = {str(i): float(np.mean([one[i] for one in singles])) for i in shared}
+            ends = {f"{metric}_low": None, f"{metric}_high": None, f"{metric}_known_each": known}
+            mean |= {metric: float(np.mean(list(known.values()))), **ends}
+    return {**first, "model_row": 0, "rows": [mean]}
+
+
 def singles_of(row: Mapping[str, Any], metric: str) -> dict[int, float] | None:
     """A metric's single scores by the pair's number; None where the row does not hold them."""
     each, some = row.get(f"{metric}_each"), row.get(f"{metric}_known_each")

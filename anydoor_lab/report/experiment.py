@@ -13,13 +13,13 @@ import pandas as pd
 from anydoor_lab.metrics.interval import at_an_end, student_interval
 from anydoor_lab.metrics.ranks import rank_agreement
 from anydoor_lab.report.caption import Caption
-from anydoor_lab.report.differences import bounds_in
+from anydoor_lab.report.differences import bounds_in, difference_rows, mean_over_seeds
 from anydoor_lab.report.figures import compare_runs, save
 from anydoor_lab.report.pictures import PICTURES, picture_grid
 from anydoor_lab.report.printed import read_paper
 from anydoor_lab.report.rows import long_rows, rows_frame, scores_of
 from anydoor_lab.report.scored import Scored, read_runs
-from anydoor_lab.report.scores import metric_columns, panels_of
+from anydoor_lab.report.scores import anchor_rows, metric_columns, panels_of
 from anydoor_lab.report.tables import Column, Table
 from anydoor_lab.structures.files import write_whole
 from anydoor_lab.structures.rng import rng_for
@@ -30,20 +30,55 @@ FIRST = ("clip", "dino", "attribute_accuracy", "attribute_accuracy_letter", "bac
 """The metrics of an experiment's first table, where its runs have them."""
 MOST_COLUMNS = 6
 """Metrics in a table: more are too wide to be read."""
+WHOLE = ("idx=dinov2", "collage=hf", "component=full", "anydoor")
+"""The paper's own choices, as variants are called: the others' differences are to them."""
 Noted = Mapping[str, Mapping[str, str]]
 """Notes by data set and variant."""
 
 
 def rows_of_runs(runs: Sequence[Scored]) -> pd.DataFrame:
-    """Every number of every run, and once for each data set what frames them, in the long format
-    of `report.rows`."""
+    """Every number of every run, once for each data set what frames them, and the paired
+    differences, in the long format of `report.rows`."""
     rows: list[dict[str, Any]] = []
     for run in runs:
         rows += _long(run, run.variant, run.row, run.seed)
     for run in {run.data: run for run in reversed(runs)}.values():
         for row in run.anchors:
             rows += _long(run, str(row["run"]), row, None)
+    for data in sorted({run.data for run in runs}):
+        rows += paired_rows([run for run in runs if run.data == data])
     return rows_frame(rows)
+
+
+def base_of(variants: Sequence[str]) -> str:
+    """The variant that the others' differences are to: all of whose choices are the paper's own,
+    else the first."""
+    return next((v for v in variants if set(v.split(" ")) <= set(WHOLE)), variants[0])
+
+
+def paired_rows(runs: Sequence[Scored]) -> list[dict[str, Any]]:
+    """How much higher each variant on one data set is than the base, paired pair by pair, in the
+    long format: of each pair's mean over the seeds that both have, bootstrapped over the pairs."""
+    by_variant = by_name(runs)
+    base = by_variant.pop(base_of(list(by_variant)))
+    seeds, rows = {run.seed: run for run in base}, []
+    for of_one in by_variant.values():
+        shared = [run for run in of_one if run.seed in seeds]
+        sides = [[seeds[run.seed] for run in shared], shared]
+        if shared:
+            means = [mean_over_seeds([run.scores for run in side]) for side in sides]
+            known = {"data": shared[0].data, "config": shared[0].config}
+            named = zip((base[0].variant, shared[0].variant), means, strict=True)
+            rows += difference_rows([(name, {**scores, **known}) for name, scores in named])
+    return rows
+
+
+def by_name(runs: Sequence[Scored]) -> dict[str, list[Scored]]:
+    """The runs by their variant, in the order they come in."""
+    found: dict[str, list[Scored]] = {}
+    for run in runs:
+        found.setdefault(run.variant, []).append(run)
+    return found
 
 
 def _long(
@@ -105,13 +140,10 @@ def _singles(runs: Sequence[Scored], metric: str) -> dict[str, np.ndarray]:
 
 def table_rows(runs: Sequence[Scored], paper: pd.DataFrame) -> list[dict[str, Any]]:
     """One row a variant: the paper's name and numbers, where it prints some, beside ours."""
-    by_variant: dict[str, list[Scored]] = {}
-    for run in runs:
-        by_variant.setdefault(run.variant, []).append(run)
     called = dict(zip(paper["variant"], paper["printed"], strict=True))
     printed = paper.pivot_table(index="variant", columns="metric", values="value", sort=False)
     rows = []
-    for variant, of_one in by_variant.items():
+    for variant, of_one in by_name(runs).items():
         beside = printed.loc[variant].to_dict() if variant in printed.index else {}
         theirs = {f"paper_{metric}": value for metric, value in beside.items()}
         rows.append({**mean_row(of_one), "paper": called.get(variant, ""), **theirs})
@@ -119,8 +151,8 @@ def table_rows(runs: Sequence[Scored], paper: pd.DataFrame) -> list[dict[str, An
 
 
 def tables_of(rows: Sequence[Mapping[str, Any]], caption: Caption) -> list[Table]:
-    """The tables of `table_rows`, and of rows with nothing but a `note`: the metrics in `FIRST`
-    beside the paper's numbers, then the others, at most `MOST_COLUMNS` in each."""
+    """The tables of `table_rows`, of rows with nothing but a `note`, and of anchors: the metrics in
+    `FIRST` beside the paper's numbers, then the others, at most `MOST_COLUMNS` in each."""
     held = metric_columns(rows)
     others = [column for column in held if column.key not in FIRST]
     parts = [[column for column in held if column.key in FIRST]]
@@ -137,6 +169,25 @@ def tables_of(rows: Sequence[Mapping[str, Any]], caption: Caption) -> list[Table
         scored = [row for row in rows if any(row.get(c.key) is not None for c in part)]
         tables.append(Table(scored, [Column("variant"), *part], told))
     return tables
+
+
+def difference_table(runs: Sequence[Scored], caption: Caption) -> Table | None:
+    """The paired differences of the metrics in `FIRST` (of others where there is none of these), as
+    `paired_rows` has them; None where there is none."""
+    by_variant: dict[str, dict[str, Any]] = {}
+    for row in paired_rows(runs):
+        variant, key = row["variant"], row["metric"].removesuffix("_difference")
+        ends = {f"{key}_low": row["low"], f"{key}_high": row["high"]}
+        by_variant.setdefault(variant, {"variant": variant}).update({key: row["value"], **ends})
+    if not by_variant:
+        return None
+    held = metric_columns(by_variant.values())
+    shown = [column for column in held if column.key in FIRST] or held[:MOST_COLUMNS]
+    columns = [replace(column, digits=column.digits + 1) for column in shown]
+    of_what = " of each pair's mean over the seeds" * (len({run.seed for run in runs}) > 1)
+    note = f"data {runs[0].data}; differences{of_what}, paired by the pair; intervals: bootstrap"
+    told = replace(caption, title=f"{caption.title}: paired differences", note=note)
+    return Table(list(by_variant.values()), [Column("variant"), *columns], told)
 
 
 def caption_of_runs(runs: Sequence[Scored], title: str) -> Caption:
@@ -165,9 +216,9 @@ def write_results(
 ) -> None:
     """Write what the runs of an experiment come to, print it, and say where it is.
 
-    `rows.csv`; for each data set `table_<data>.md`, `.tex`, `figure_<data>.png`, `.pdf` and
-    `pictures_<data>.png`, `.pdf`; where the paper prints numbers `agreement.csv`, the order of
-    ours against theirs.
+    `rows.csv`; for each data set `table_<data>.md`, `.tex` (scores, what frames them, and paired
+    differences), `figure_<data>.png`, `.pdf` and `pictures_<data>.png`, `.pdf`; where the paper
+    prints numbers `agreement.csv`, the order of ours against theirs.
 
     Args:
         runs: what was scored.
@@ -203,7 +254,9 @@ def write_of_data(
     """The tables, the figure and the pictures of the runs on one data set."""
     data, caption = runs[0].data, caption_of_runs(runs, title)
     noted = [{"variant": name, "note": why} for name, why in lacking.items()]
-    tables = tables_of([*rows, *noted], caption)
+    framing = anchor_rows(runs[0].scores, "variant")
+    differing = difference_table(runs, caption)
+    tables = [*tables_of([*rows, *noted, *framing], caption), *([differing] if differing else [])]
     texts = {"md": [t.markdown() for t in tables], "tex": [t.latex() for t in tables]}
     for ending, parts in texts.items():
         write_whole(folder / f"table_{data}.{ending}", "\n".join(parts))

@@ -89,6 +89,12 @@ def metric_columns(rows: Iterable[Mapping[str, Any]]) -> list[Column]:
     return [*(column for column in COLUMNS if column.key in held), *own]
 
 
+def anchor_rows(scores: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """What frames a run's scores, as rows of a table whose `key` says that they are anchors."""
+    anchors = [row for row in scores["rows"] if row.get("anchor")]
+    return [{**row, key: f"anchor: {row['run']}"} for row in anchors]
+
+
 def panels_of(rows: Iterable[Mapping[str, Any]], front: Sequence[str] = FRONT) -> dict[str, str]:
     """What a figure of these rows shows, metric to label: those in `front`, where any of them is
     there, else the first that are.
@@ -163,8 +169,8 @@ def write_comparison(
     title: str,
     absent: Mapping[str, str] | None = None,
 ) -> tuple[Table, dict[str, Path]]:
-    """One table (md, csv, tex) and one figure of several runs' last rows; all numbers in the long
-    format, and the paired differences from the first run.
+    """One table (md, csv, tex) and one figure of several runs' last rows, framed by the first
+    run's anchors; all numbers in the long format, and the paired differences from the first run.
 
     Args:
         runs: (name, `scores.json`) of each.
@@ -180,7 +186,8 @@ def write_comparison(
     noted = next((scores["note"] for _, scores in runs if scores.get("note")), "")
     first = {**runs[0][1], "note": noted}
     lacking = [{"run": name, "note": f"not run: {why}"} for name, why in (absent or {}).items()]
-    table = score_table({**first, "rows": [*rows, *lacking]}, title)
+    framing = anchor_rows(first, "run")
+    table = score_table({**first, "rows": [*rows, *lacking, *framing]}, title)
     anchors = {row["run"]: row for row in first["rows"] if row.get("anchor")}
     figure = compare_runs(rows, table.caption, anchors, panels_of(rows, ("clip", "dino")))
     paths = table.write(folder, "comparison")
