@@ -1,7 +1,7 @@
 """Diversity: how much the results of one pair differ between seeds.
 
 The paper asks people (Table 2, four proposals per pair); these are the numbers beside it. LPIPS
-is not offered: its networks come with torchvision, which the project does without.
+(`metrics.lpips`) is measured from the true scene, not between seeds.
 """
 
 from __future__ import annotations
