@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from anydoor_lab.config.compose import output_folder, plain
+from anydoor_lab.config.compose import leaf, output_folder, plain
 from anydoor_lab.config.door import door
 from anydoor_lab.config.resume import first_process
-from anydoor_lab.config.sweeps import job_called
-from anydoor_lab.runs.folder import SCORES, Run, read_facts, read_scores
+from anydoor_lab.config.sweeps import job_called, run_facts
+from anydoor_lab.runs.folder import GRID, SCORES, Run, read_facts, read_scores
 from anydoor_lab.runs.lock import held
 from anydoor_lab.runs.settings import CONFIG, first_difference, read_config, relevant
 from anydoor_lab.structures.errors import InputError
@@ -77,7 +77,24 @@ def score(cfg: DictConfig, chosen: DictConfig, run: Run) -> None:
         kept = kept_results(run, weights, leading, cfg.overwrite)
         row, results = bench.score(method, row_name(cfg), kept)
     if leading:
-        bench.report([row, *bench.anchors()], results, run.folder)
+        scores = bench.report([row, *bench.anchors()], results, run.folder)
+        if chosen.get("logger"):
+            log_scores(chosen, run, scores)
+
+
+def log_scores(cfg: DictConfig, run: Run, scores: Mapping[str, Any]) -> None:
+    """Hand the scores and the pictures to the logger that is chosen."""
+    from anydoor_lab.report.pictures import picture_rows
+    from anydoor_lab.report.scores import pairs_called
+    from anydoor_lab.runs.tracking import RESULTS
+    from anydoor_lab.structures.images import read_image
+
+    tracker = leaf(cfg.logger)(run_facts(run, job_type="evaluate"))
+    caption = f"{scores['scale']}, {pairs_called(scores)}, seed {scores['seed']}"
+    tracker.show(0, "final", read_image(run.folder / GRID), caption)
+    tracker.tabulate(RESULTS, picture_rows(run.folder, run.folder.name))
+    row = scores["rows"][scores["model_row"]]
+    tracker.finish({f"final/{key}": v for key, v in row.items() if isinstance(v, float)})
 
 
 def check_folder(run: Run, overwrite: bool) -> None:

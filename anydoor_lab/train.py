@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from anydoor_lab.config.assemble import Training
     from anydoor_lab.evaluation.generate import Generate
     from anydoor_lab.report.bench import Bench
-    from anydoor_lab.runs.tracking import RunFacts, Tracker
+    from anydoor_lab.runs.tracking import Tracker
     from anydoor_lab.training.checkpoint import Checkpoint
     from anydoor_lab.training.fit import Progress, TrainingState
     from anydoor_lab.training.stop import Listening
@@ -62,6 +61,7 @@ def main(cfg: DictConfig) -> None:
 def train(run: Run, training: Training, checkpoint: Checkpoint | None) -> None:
     """A run from its first or next step to its scores."""
     from anydoor_lab.config.pipelines import check_frozen
+    from anydoor_lab.config.sweeps import run_facts
     from anydoor_lab.methods.anydoor import AnyDoorMethod
     from anydoor_lab.training.processes import told_of_the_lost
 
@@ -75,7 +75,7 @@ def train(run: Run, training: Training, checkpoint: Checkpoint | None) -> None:
         fresh = run.config["train"]["resume"] != "auto"
         run.claim(fresh=fresh, overwrite=run.config["overwrite"])
         trainer.note_data()
-        tracker = training.track(run_facts(run, checkpoint))
+        tracker = training.track(run_facts(run, checkpoint.step if checkpoint else 0))
     with told_of_the_lost():
         trainer.run_through(checkpoint, tracker)
 
@@ -258,24 +258,6 @@ class Trainer:
         tracker.tabulate(RESULTS, picture_rows(self.run.folder, self.run.folder.name))
         tracker.finish({f"final/{k}": v for k, v in row.items() if isinstance(v, float)})
         print(f"weights  {self.run.checkpoints}\nrun      {self.run.folder}")
-
-
-def run_facts(run: Run, checkpoint: Checkpoint | None) -> RunFacts:
-    """What a tracker is told to file this run by."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from anydoor_lab.runs.tracking import RunFacts
-
-    job = HydraConfig.get()
-    sweep = Path(job.sweep.dir).name if job.mode and job.mode.name == "MULTIRUN" else ""
-    return RunFacts(
-        folder=run.folder,
-        name=run.folder.name,
-        group=str(job.runtime.choices.get("experiment") or "") or sweep,
-        tags=[text[:64] for text in job.overrides.task],
-        config={**run.config, **read_facts(run.folder)},
-        first_step=checkpoint.step if checkpoint else 0,
-    )
 
 
 def draw_loss(run: Run, scores: dict[str, Any]) -> None:

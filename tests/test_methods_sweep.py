@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ import pytest
 import inside
 from anydoor_lab.runs.folder import read_scores
 from anydoor_lab.runs.ledger import read_ledger
+from anydoor_lab.runs.tracking import LocalTracker, RunFacts
 from anydoor_lab.structures.images import read_image
 from test_dashboard import facts_of
 
@@ -134,3 +137,27 @@ def test_a_sweep_without_clip_and_dino_is_compared_by_the_metrics_that_it_has(
     keys = ["lab_difference", "placement"]
     assert [metric["key"] for metric in facts["data"][0]["metrics"]] == keys
     assert set(facts["data"][0]["rows"][0]["scores"]) == set(keys)
+
+
+def test_an_evaluation_is_logged_as_one_by_the_chosen_logger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+
+    class Told(LocalTracker):
+        def __init__(self, run: RunFacts) -> None:
+            super().__init__(run)
+            told.append(run)
+
+        def finish(self, summary: Mapping[str, Any]) -> None:
+            told.append(summary)
+
+    monkeypatch.setattr("anydoor_lab.LocalTracker", Told)
+    call = ["method=copy_paste", *QUICK, "logger=local", "hydra.run.dir=scored"]
+    ended = inside.run("evaluate", *call, cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    facts, summary = told
+    assert (facts.job_type, facts.name) == ("evaluate", "scored")
+    (row, *_) = read_scores(tmp_path / "scored")["rows"]
+    assert summary["final/dino"] == row["dino"]
+    assert (tmp_path / "scored" / "samples" / "final_00000000.png").is_file()

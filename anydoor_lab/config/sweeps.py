@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
@@ -18,8 +18,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from anydoor_lab.config.compose import run_name
 from anydoor_lab.config.values import WITHOUT_WEIGHTS
+from anydoor_lab.runs.folder import Run, read_facts
 from anydoor_lab.runs.lock import held
 from anydoor_lab.structures.errors import RunError
+
+if TYPE_CHECKING:
+    from anydoor_lab.runs.tracking import RunFacts
 
 OWN_SUBDIR = "${run_name:${hydra.overrides.task}}"
 """How conf/train.yaml names a sweep's runs."""
@@ -105,6 +109,23 @@ def may_pass_over() -> bool:
     """Whether a job whose run another worker has may be left to that: in a sweep of jobs of one
     process each."""
     return HydraConfig.get().mode == RunMode.MULTIRUN and os.environ.get("WORLD_SIZE", "1") == "1"
+
+
+def run_facts(run: Run, first_step: int = 0, job_type: str = "train") -> RunFacts:
+    """What a tracker is told to file a command's run by; see `RunFacts`."""
+    from anydoor_lab.runs.tracking import RunFacts
+
+    job = HydraConfig.get()
+    sweep = Path(job.sweep.dir).name if job.mode == RunMode.MULTIRUN else ""
+    return RunFacts(
+        folder=run.folder,
+        name=run.folder.name,
+        group=str(job.runtime.choices.get("experiment") or "") or sweep,
+        tags=[text[:64] for text in job.overrides.task],
+        config={**run.config, **read_facts(run.folder)},
+        first_step=first_step,
+        job_type=job_type,
+    )
 
 
 def sweeps_folder() -> Path:
