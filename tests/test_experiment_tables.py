@@ -97,4 +97,5 @@ def test_differences_are_to_the_papers_own_choice_else_to_the_first() -> None:
     assert base_of(["idx=vgg", "idx=dinov2"]) == "idx=dinov2"
     swept = ["collage=hf idx=vgg", "collage=hf idx=dinov2"]
     assert base_of(swept) == swept[1]
+    assert base_of(["preset=draft", "preset=exact"]) == "preset=exact"
     assert base_of(["references=1", "references=2"]) == "references=1"
