@@ -16,7 +16,7 @@ from anydoor_lab.structures.errors import InputError, NotRunError, RunError
 from anydoor_lab.structures.names import conf_dir, conf_folders
 
 if TYPE_CHECKING:
-    from anydoor_lab.report.experiment import Scored
+    from anydoor_lab.report.scored import Scored
 
 
 class Attempts:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from anydoor_lab.pipeline.anydoor import AnyDoorPipeline
     from anydoor_lab.report.bench import Bench
-    from anydoor_lab.report.experiment import Scored
+    from anydoor_lab.report.scored import Scored
     from anydoor_lab.structures.pair import Pair
 
 QUICK = ("eval=fast", "eval.num_pairs=2", "eval.num_diverse=0", "eval.num_shown=2",
@@ -78,8 +78,8 @@ def scored_by(
     from anydoor_lab.config.fingerprints import files_of, fingerprint, folders_of
     from anydoor_lab.evaluation.kept import GENERATED, KeptResults
     from anydoor_lab.models.embedded import CARD, locate
-    from anydoor_lab.report.experiment import Scored
     from anydoor_lab.report.pictures import PICTURES
+    from anydoor_lab.report.scored import Scored
     from anydoor_lab.runs.folder import FACTS, SCORES, read_facts, read_scores
     from anydoor_lab.runs.provenance import config_hash
     from anydoor_lab.structures.files import write_sealed

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anydoor_lab.metrics.ratings import Questions
     from anydoor_lab.report.bench import Bench
-    from anydoor_lab.report.experiment import Scored
+    from anydoor_lab.report.scored import Scored
 
 
 def user_study(asked: Asked, methods: Sequence[str], num_items: int = 30) -> None:
