@@ -17,10 +17,18 @@ from transformers import CLIPVisionModelWithProjection
 
 import small_pipelines as small
 from anydoor_lab.conditioning.copy_paste import emptied
+from anydoor_lab.conditioning.placement import paste_back
 from anydoor_lab.config.assemble import build_method
+from anydoor_lab.evaluation.judges import Judges
+from anydoor_lab.evaluation.kept import KeptResults
+from anydoor_lab.evaluation.score import background_of, evaluate
+from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.methods.flow_matching import Flux2Klein, FluxFillRedux, FluxKontext, QwenImageEdit
 from anydoor_lab.methods.inpainting import Inpainting
 from anydoor_lab.methods.stable_diffusion import Graphit, IpAdapter, PaintByExample, SdInpaint
+from anydoor_lab.metrics.background import BackgroundPsnr, background_psnr
+from anydoor_lab.metrics.protocol import ScoreProtocol
+from anydoor_lab.metrics.unchanged import Unchanged
 from anydoor_lab.models.sources import MissingError
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.names import conf_dir
@@ -101,6 +109,26 @@ def test_a_result_follows_from_its_seed_and_changes_the_region_alone(
     assert np.array_equal(first[~around], pair.scene[~around])
     middle = Box(40, 50, 32, 42).slices
     assert not np.array_equal(first[middle], emptied(pair)[middle])
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_the_rest_is_scored_unchanged_and_the_background_before_blending(
+    name: str, made: Callable[[str], Inpainting], pair: Pair, tmp_path: Path
+) -> None:
+    method = made(name)
+    judges = Judges({"unchanged": Unchanged(), "psnr": BackgroundPsnr()}, ScoreProtocol())
+    settings = EvalSettings(num_pairs=1, num_diverse=0, num_shown=1)
+    kept = KeptResults(tmp_path, {"config": name})
+    row, (result,) = evaluate(method, [pair], judges, settings, kept=kept)
+    assert row["unchanged"] == 100
+    assert result.crop is not None and result.placement is not None
+    whole = paste_back(result.crop, pair.scene, result.placement)
+    expected = background_psnr(whole, pair.scene, background_of(result))
+    assert row["psnr"] == pytest.approx(expected) and expected < 60
+    again, _ = evaluate(method, [pair], judges, settings, kept=kept)  # as it was kept
+    assert (again["psnr"], again["unchanged"]) == (row["psnr"], 100)
+    (tmp_path / "00000.npz").unlink()
+    assert "psnr" not in evaluate(method, [pair], judges, settings, kept=kept)[0]
 
 
 @pytest.mark.parametrize("name", MAKE)

@@ -20,13 +20,14 @@ class PictureScore(Protocol):
     """A metric that scores picture by picture; a new one is a class and one file in conf/metrics/.
 
     The names of its parameters say what it is shown, one entry per picture: `generated` and
-    `references` (regions (h, w, 3) uint8); `results`, `scenes`, `truths` and `pasted` (H, W, 3),
-    what was made, the scene, the scene that truly shows the object, and the scene with the
-    reference pasted in; `masks` and `backgrounds` (H, W) bool, the shape asked for and what of the
-    crop is not the object; `crops`, the `Box` that was written into; `attributes`; `objects`, the
-    name of the object; or `seeds` (the regions of one pair over several seeds). One is the same
-    for all: `gallery`, the references of all pairs. Where one of them is not known (the attributes
-    of a photograph, the truth where another object stands in the scene), the metric is left out.
+    `references` (regions (h, w, 3) uint8); `results`, `scenes`, `truths`, `pasted` and
+    `regenerated` (H, W, 3), what was made, the scene, the scene that truly shows the object, the
+    scene with the reference pasted in and the one with the whole generated crop, before blending;
+    `masks` and `backgrounds` (H, W) bool, the shape asked for and what of the crop is not the
+    object; `crops`, the `Box` that was written into; `attributes`; `objects`, the name of the
+    object; or `seeds` (the regions of one pair over several seeds). One is the same for all:
+    `gallery`, the references of all pairs. Where one of them is not known (the attributes of a
+    photograph, the truth where another object stands in the scene), the metric is left out.
     """
 
     scores: Callable[..., Tensor | dict[str, Tensor]]
@@ -34,8 +35,8 @@ class PictureScore(Protocol):
     `bounds`, their least and greatest value, intervals end there."""
 
 
-FIELDS = ("generated", "references", "results", "scenes", "truths", "pasted", "masks",
-          "backgrounds", "crops", "attributes", "objects", "gallery", "seeds")  # fmt: skip
+FIELDS = ("generated", "references", "results", "scenes", "truths", "pasted", "regenerated",
+          "masks", "backgrounds", "crops", "attributes", "objects", "gallery", "seeds")  # fmt: skip
 """What a metric can ask for."""
 
 

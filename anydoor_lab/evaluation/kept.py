@@ -53,7 +53,8 @@ class KeptResults:
     """The results of one method under one config.
 
     Of pair 3 there is `00003.png`, the finished scene, and from several seeds `00003_0.png`,
-    `00003_1.png` ...; of the first ones, which are shown, `00003.npz` has what the networks saw.
+    `00003_1.png` ...; of the first ones, which are shown, `00003.npz` has what the networks saw,
+    and of every one whose crop was not pasted back whole the crop, by which it is scored.
 
     Args:
         folder: where they lie, or will.
@@ -112,11 +113,13 @@ class KeptResults:
         for path, seed, is_shown, result in zip(paths, seeds, shown, results, strict=True):
             if path.exists():
                 continue
-            own = {"seed": seed, "recipe": self._recipe(result.pair)}
-            if is_shown and result.shown is not None:
-                write_whole(path.with_suffix(".npz"), _packed(result))
+            own: dict[str, Any] = {"seed": seed, "recipe": self._recipe(result.pair)}
+            arrays = _arrays(result, is_shown) if num_seeds == 1 else {}
+            if arrays:
+                write_whole(path.with_suffix(".npz"), _packed(arrays))
             place = result.placement and asdict(result.placement)
-            write_image(path, result.scene, facts={**made, **own, "placement": place})
+            own |= {"placement": place, "blend": result.blend}
+            write_image(path, result.scene, facts={**made, **own})
 
     def _paths(self, number: int, num_seeds: int) -> list[Path]:
         names = [f"_{k}" for k in range(num_seeds)] if num_seeds > 1 else [""]
@@ -141,18 +144,19 @@ def digest(pair: Pair) -> str:
 
 
 def _read(pair: Pair, path: Path) -> Result:
-    place, scene = _placement(read_facts(path).get("placement"), path), read_image(path)
-    packed = path.with_suffix(".npz")
+    facts, scene, packed = read_facts(path), read_image(path), path.with_suffix(".npz")
+    place, blend = _placement(facts.get("placement"), path), facts.get("blend", "crop")
     if place is None or not packed.is_file():
-        return Result(pair, scene, placement=place)
+        return Result(pair, scene, placement=place, blend=blend)
     try:
         with np.load(packed, allow_pickle=False) as held:
             arrays = dict(held)
-        crop = arrays.pop("crop") if "crop" in arrays else None
-        own = {name: arrays.pop(name) for name in _FIELDS}
+        crop = arrays.pop("crop", None)
+        own = {name: arrays.pop(name) for name in _FIELDS} if arrays else {}
     except (ValueError, OSError, KeyError) as error:
         raise InputError(f"{packed} is damaged ({error}); delete it and {path.name}") from error
-    return Result(pair, scene, Conditioning(**own, placement=place, further=arrays), crop)
+    shown = Conditioning(**own, placement=place, further=arrays) if own else None
+    return Result(pair, scene, shown, crop, place, blend)
 
 
 def _placement(held: Any, path: Path) -> Placement | None:
@@ -165,11 +169,16 @@ def _placement(held: Any, path: Path) -> Placement | None:
         raise InputError(f"the facts in {path} are damaged ({error}); delete it") from error
 
 
-def _packed(result: Result) -> bytes:
-    assert result.shown is not None
-    arrays: dict[str, Any] = dict(result.shown.inputs)
-    if result.crop is not None:
+def _arrays(result: Result, is_shown: bool) -> dict[str, np.ndarray]:
+    """What is kept of a result beside its scene."""
+    known = is_shown and result.shown is not None
+    arrays = dict(result.shown.inputs) if known and result.shown else {}
+    if result.crop is not None and (known or result.blend != "crop"):
         arrays["crop"] = result.crop
+    return arrays
+
+
+def _packed(arrays: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

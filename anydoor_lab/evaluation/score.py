@@ -142,7 +142,9 @@ class Tally:
         attributes_of = self.judges.attributes_of
         if attributes_of:
             fields["attributes"] = lambda: [attributes_of(pair) for pair in pairs]
-        if all(result.placement for result in results):
+        regenerated = [result.regenerated for result in results]
+        if all(picture is not None for picture in regenerated):
+            fields["regenerated"] = lambda: regenerated
             fields["backgrounds"] = lambda: [background_of(result) for result in results]
         return fields
 
@@ -164,7 +166,7 @@ def crop_of(result: Result) -> Box:
 
 
 def background_of(result: Result) -> np.ndarray:
-    """(H, W) bool: inside the regenerated crop and outside the region, before blending."""
+    """(H, W) bool: inside the regenerated crop and outside the region."""
     place = result.placement
     if place is None:
         raise InputError("this result has no crop, so no regenerated background")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from anydoor_lab.conditioning.copy_paste import emptied
 from anydoor_lab.conditioning.id_crop import crop_object, make_id_image
-from anydoor_lab.conditioning.placement import Placement, crop_scene, paste, place
+from anydoor_lab.conditioning.placement import Blend, Placement, crop_scene, paste, place
 from anydoor_lab.models.sources import MissingError, obtain_pipeline, reading
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.structures.checks import is_whole
@@ -23,6 +23,8 @@ from anydoor_lab.structures.pair import Pair
 
 GROW, ZOOM, MARGIN = 1.1, 2.0, 1.2
 """Region over the asked box, crop over region, reference's canvas over its object: as AnyDoor's."""
+BLEND: Blend = "box"
+"""The region alone is written back: what a pipeline does to the rest of the crop is left out."""
 SPARE = 1.3
 """Free memory over weights from which a pipeline stands on a GPU whole."""
 
@@ -74,7 +76,7 @@ class Canvas:
         """The scene (H, W, 3) uint8 with a painted crop in its region, edges soft; and the crop."""
         side = self.placement.resolution
         crop = np.asarray(painted.convert("RGB").resize((side, side), Image.Resampling.LANCZOS))
-        return paste(crop, self.pair, self.placement, "box"), crop
+        return paste(crop, self.pair, self.placement, BLEND), crop
 
 
 def reference_picture(image: np.ndarray, mask: np.ndarray, side: int) -> Image.Image:
@@ -169,7 +171,8 @@ class Inpainting:
             for seed in several:
                 generator = torch.Generator("cpu").manual_seed(seed)
                 scene, crop = canvas.pasted(self.painted(canvas, generator))
-                results.append(Result(pair, scene, crop=crop))
+                place = canvas.placement
+                results.append(Result(pair, scene, crop=crop, placement=place, blend=BLEND))
         return results
 
 

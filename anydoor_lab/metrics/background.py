@@ -81,13 +81,14 @@ class BackgroundScore(MeanScore):
 
     def scores(
         self,
-        results: Sequence[np.ndarray],
+        regenerated: Sequence[np.ndarray],
         scenes: Sequence[np.ndarray],
         backgrounds: Sequence[np.ndarray],
     ) -> torch.Tensor:
-        """(B,) float64, NaN for a picture without background."""
+        """(B,) float64, NaN for a picture without background; `regenerated` are the scenes with the
+        whole generated crop, before blending."""
         values = []
-        for result, scene, background in zip(results, scenes, backgrounds, strict=True):
+        for result, scene, background in zip(regenerated, scenes, backgrounds, strict=True):
             try:
                 values.append(self.of_one(result, scene, background))
             except UnusablePair:

@@ -10,7 +10,7 @@ import torch
 from diffusers.utils import BaseOutput
 
 from anydoor_lab.conditioning.conditioner import Conditioning
-from anydoor_lab.conditioning.placement import Placement
+from anydoor_lab.conditioning.placement import Blend, Placement, paste_back
 from anydoor_lab.structures.originals import Original
 from anydoor_lab.structures.pair import Pair
 
@@ -24,7 +24,8 @@ class Result:
         scene: (H, W, 3) uint8, the scene with the object in it.
         shown: what the networks were shown; None for methods that show nothing to a network.
         crop: (R, R, 3) uint8, the generated crop before it is pasted back; None likewise.
-        placement: how it was pasted back; None takes the one in `shown`.
+        placement: where it was pasted back; None takes the one in `shown`.
+        blend: what of the crop was pasted back, see `BLENDS`.
     """
 
     pair: Pair
@@ -32,10 +33,21 @@ class Result:
     shown: Conditioning | None = None
     crop: np.ndarray | None = None
     placement: Placement | None = None
+    blend: Blend = "crop"
 
     def __post_init__(self) -> None:
         if self.placement is None and self.shown is not None:
             object.__setattr__(self, "placement", self.shown.placement)
+
+    @property
+    def regenerated(self) -> np.ndarray | None:
+        """(H, W, 3) uint8, the scene with the whole crop written back, before blending; None where
+        the crop is not known."""
+        if self.placement is None:
+            return None
+        if self.blend == "crop":
+            return self.scene
+        return None if self.crop is None else paste_back(self.crop, self.pair.scene, self.placement)
 
 
 OUTPUT_TYPES = ("pil", "np", "pt")

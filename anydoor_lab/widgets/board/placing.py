@@ -178,9 +178,15 @@ class Placing:
         assert denoised is not None
         many = [(pairs[k // len(asked[0])], shown[k // len(own[0])])
                 for k in range(len(denoised.x))]  # fmt: skip
-        way = (settings["blend"], pipeline.config.preprocessing)
+        blend, preprocessing = settings["blend"], pipeline.config.preprocessing
         return [
-            Result(pair, paste_decoded(x, pair, one.placement, *way), one, as_picture(x))
+            Result(
+                pair,
+                paste_decoded(x, pair, one.placement, blend, preprocessing),
+                one,
+                as_picture(x),
+                blend=blend,
+            )
             for (pair, one), x in zip(many, pipeline.model.decoded(denoised.x), strict=True)
         ]
 
