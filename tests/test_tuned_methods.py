@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from PIL import Image
 
 import small_pipelines as small
+from anydoor_lab.evaluation.generate import generate_results
+from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.methods.tuned import CustomDiffusion, DreamBooth, Tuned
 from anydoor_lab.methods.tuning import Tuning
 from anydoor_lab.structures.boxes import Box
@@ -116,6 +119,106 @@ def test_several_subjects_are_tuned_at_once_and_imagined_together(
     assert picture.size == (32, 32) and picture.tobytes() == again.tobytes()
     with pytest.raises(ValueError, match=r"'tree/1.png' lies in none .*\(cup, dog\)"):
         placed(method, replace(pair, origin="tree/1.png"))
+
+
+def of_subjects(pair: Pair, names: Sequence[str], scenes: int) -> list[Pair]:
+    """Each subject in each scene, subjects fastest, as the benchmark's pairs come."""
+    return [
+        replace(
+            pair,
+            reference=np.full((60, 50, 3), (40 * number, 90, 60), np.uint8),
+            scene=np.roll(pair.scene, scene, axis=0),
+            origin=f"{name} in {scene:04d}.jpg",
+            subject=name,
+        )
+        for scene in range(scenes)
+        for number, name in enumerate(names)
+    ]
+
+
+def counted(method: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What it is tuned on from now on."""
+    told: list[list[str]] = []
+    tune = method.tune
+    monkeypatch.setattr(method, "tune", lambda photos: (told.append(list(photos)), tune(photos)))
+    return told
+
+
+@both
+def test_of_many_subjects_each_is_tuned_alone_and_once(
+    kind: type[Tuned], source: Path, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"s{number}" for number in range(8)]  # more than DreamBooth tunes at once
+    for number, name in enumerate(names):
+        write_photos(tmp_path / name, (30 * number, 30, 200))
+    pairs = of_subjects(pair, ["s1", "s6"], 2)
+    method = make(kind, source, photos=tmp_path)
+    tuned = counted(method, monkeypatch)
+    found = method(pairs, [[0]] * 4, [rng_for(0, 0, "")] * 4)
+    assert tuned == [["s1"], ["s6"]]
+    assert [result.pair for result in found] == pairs
+    for one, name, result in zip(pairs, ["s1", "s6"] * 2, found, strict=True):
+        if one in pairs[1:3]:
+            alone = make(kind, source, photos=tmp_path / name)
+            assert np.array_equal(result.scene, placed(alone, one)), name
+    assert np.array_equal(found[0].scene, placed(method, pairs[0]))  # back to the first
+    indexed = replace(pairs[1], subject="dreambooth: s6 #0", origin="dreambooth: s6 #0 1-2")
+    assert np.array_equal(found[1].scene, placed(method, indexed))
+    assert len(tuned) == 2
+    placed(method, replace(pairs[0], subject="s3"))
+    assert np.array_equal(found[0].scene, placed(method, pairs[0]))
+    assert tuned[2:] == [["s3"]]
+    with pytest.raises(ValueError, match=r"'tree in .* lies in none .*its subject 'tree' is none"):
+        placed(method, replace(pairs[0], subject="tree", origin="tree in 0000.jpg"))
+
+
+@both
+def test_what_is_tuned_is_kept_within_bounds(
+    kind: type[Tuned], source: Path, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = make(kind, source, steps=1)
+    tuned = counted(method, monkeypatch)
+    pairs = of_subjects(pair, ["s0", "s1"], 1)
+    first = placed(method, pairs[0])
+    size = sum(p[rows].nbytes for p, rows in method.learned(method.pipeline))
+    for most, expected in ((size, 2), (size - 1, 5)):
+        monkeypatch.setattr("anydoor_lab.methods.tuning.KEPT_BYTES", most)
+        placed(method, pairs[1])
+        assert np.array_equal(first, placed(method, pairs[0]))
+        placed(method, pairs[1])
+        placed(method, pairs[0])
+        assert len(tuned) == expected
+
+
+@pytest.mark.parametrize("photos", [True, False])
+def test_a_benchmark_tunes_each_subject_once_on_any_number_of_processes(
+    photos: bool, source: Path, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("s0", "s1"):
+        write_photos(tmp_path / name, (30, 30, 200))
+    monkeypatch.setattr("anydoor_lab.methods.tuning.KEPT_BYTES", 0)
+    pairs, settings = of_subjects(pair, ["s0", "s1"], 3), EvalSettings(batch_size=2)
+    method = make(DreamBooth, source, steps=1, photos=tmp_path if photos else None)
+    tuned = counted(method, monkeypatch)
+    alone = dict(generate_by_number(method, pairs, settings))
+    assert len(tuned) == 2 and list(alone) == [0, 2, 4, 1, 3, 5]
+    for rank, own in enumerate(([0, 2, 4], [1, 3, 5])):
+        where = "anydoor_lab.evaluation.generate.rank_and_size"
+        monkeypatch.setattr(where, lambda rank=rank: (rank, 2))
+        shared = dict(generate_by_number(method, pairs, settings))
+        assert list(shared) == own
+        assert all(np.array_equal(shared[number], alone[number]) for number in own)
+
+
+def generate_by_number(
+    method: Tuned, pairs: list[Pair], settings: EvalSettings
+) -> list[tuple[int, np.ndarray]]:
+    """The scenes by their pairs' numbers, as they are made."""
+    return [
+        (number, result.scene)
+        for numbers, results in generate_results(method, pairs, settings)
+        for number, result in zip(numbers, results, strict=True)
+    ]
 
 
 def test_one_folder_of_photographs_is_one_subject(source: Path, pair: Pair, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from anydoor_lab.evaluation.kept import KeptResults, seeds_of
+from anydoor_lab.evaluation.pairs import object_name
 from anydoor_lab.evaluation.settings import EvalSettings
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.structures.errors import InputError
@@ -26,22 +28,38 @@ def generate_results(
     settings: EvalSettings,
     num_seeds: int = 1,
     kept: KeptResults | None = None,
-) -> Iterator[tuple[range, list[Result]]]:
+) -> Iterator[tuple[Sequence[int], list[Result]]]:
     """Yield this process's batches: the pairs' numbers, and for each `num_seeds` results.
 
-    The batches are the same however many processes share them. One of which a result is missing in
-    `kept` is made whole, so that every result comes from the same batch as ever.
+    The batches are the same however many processes share them; of a method that is tuned to
+    subjects (`by_subject`) one process makes all of a subject, one after the other. A batch of
+    which a result is missing in `kept` is made whole, so that every result comes from the same
+    batch as ever.
     """
     rank, world = rank_and_size()
     size = max(1, settings.batch_size // num_seeds)
-    for first in range(rank * size, len(pairs), world * size):
-        numbers = range(first, min(first + size, len(pairs)))
+    shares = _shares(method, pairs, size)[rank::world]
+    for numbers in (numbers for share in shares for numbers in share):
         results = kept.read(pairs, numbers, num_seeds) if kept else None
         if results is None:
             results = results_of(method, pairs, numbers, settings, num_seeds)
             if kept:
                 kept.write(results, numbers, settings, num_seeds)
         yield numbers, results
+
+
+def _shares(method: Generate, pairs: Sequence[Pair], size: int) -> list[list[Sequence[int]]]:
+    """The numbers of all pairs in batches, and these in shares, each of them for one process."""
+    if not getattr(method, "by_subject", False):
+        return [[batch] for batch in _batches(range(len(pairs)), size)]
+    by_name: dict[str, list[int]] = defaultdict(list)
+    for number, pair in enumerate(pairs):
+        by_name[object_name(pair, number)].append(number)
+    return [_batches(numbers, size) for numbers in by_name.values()]
+
+
+def _batches(numbers: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [numbers[first : first + size] for first in range(0, len(numbers), size)]
 
 
 def results_of(

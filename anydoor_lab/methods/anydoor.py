@@ -24,7 +24,9 @@ class Method(Protocol):
     """Anything that puts the pairs' objects into their scenes.
 
     A new one is a class and one file in conf/method/. Where its signature has `pipeline`, it is
-    called with the trained pipeline; its other arguments are the keys of its file.
+    called with the trained pipeline; its other arguments are the keys of its file. One that is
+    tuned to a subject before it places it says `by_subject = True`: it is then scored subject by
+    subject.
     """
 
     def __call__(

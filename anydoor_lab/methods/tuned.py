@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from types import EllipsisType
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,25 +18,39 @@ from PIL import Image
 from tqdm import tqdm
 
 from anydoor_lab.methods.inpainting import Inpainting, Needs, read_pipeline
-from anydoor_lab.methods.tuning import Subject, Tuning, TuningSettings, photo_of, read_subjects
+from anydoor_lab.methods.tuning import (
+    KeptTunings,
+    Learned,
+    Subject,
+    Tuning,
+    TuningSettings,
+    photo_of,
+    read_subjects,
+)
 from anydoor_lab.pipeline.results import Result
 from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.pair import Pair
 
 Undo = Callable[[], None]
+Trained = tuple[torch.Tensor, EllipsisType | list[int]]
+"""A parameter, and its rows that training changes."""
+_INDEXED = re.compile(r".+?: (.+) #\d+")  # a subject of `data.pairs`: its set, group and number
 
 
 @dataclass(eq=False, kw_only=True)
 class Tuned(Inpainting):
     """What DreamBooth and Custom Diffusion share.
 
-    The text-to-image model is tuned on photographs: those of `photos`, all subjects at once, or
-    the pair's own reference, anew for every reference. Then it paints the region by inpainting
-    without an inpainting model: what is outside is put back at every step.
+    The text-to-image model is tuned on photographs: those of `photos`, or the pair's own reference.
+    What was tuned is kept within `KEPT_BYTES`, and pairs are asked for by subject, so that each is
+    tuned once. Then it paints the region by inpainting without an inpainting model: what is outside
+    is put back at every step.
 
     Args:
-        photos: folder of photographs of one subject, or of a folder for each; of several, a pair
-            shows the one whose folder its origin names. None: the pair's reference.
+        photos: folder of photographs of one subject, or of a folder for each. Of several, a pair
+            whose `subject` is one of them is shown by the model tuned on it alone; another pair
+            by the model tuned on all at once, as the subject whose folder its origin names.
+            None: the pair's reference.
         kind: what the subjects are, as a word of a prompt.
         steps, learning_rate, batch_size, seed, prior_weight, num_prior: as `TuningSettings`.
 
@@ -43,6 +60,7 @@ class Tuned(Inpainting):
 
     needs = Needs("stable-diffusion-v1-5/stable-diffusion-v1-5", 24, "CreativeML OpenRAIL-M")
     pipeline_name = "StableDiffusionInpaintPipeline"
+    by_subject: ClassVar[bool] = True
     photos: str | Path | None = None
     kind: str = "object"
     steps: int = 400
@@ -58,7 +76,8 @@ class Tuned(Inpainting):
         self.settings = TuningSettings(**{name: getattr(self, name) for name in names})
         self._known = read_subjects(Path(self.photos)) if self.photos else {}
         self.losses: list[float] = []
-        self._tuned_on: object = None
+        self._tuned_on: tuple[str, ...] | None = None
+        self._kept = KeptTunings()
         self._undo: Undo | None = None
         self.subjects: list[Subject] = []
 
@@ -69,6 +88,10 @@ class Tuned(Inpainting):
     @abstractmethod
     def trained(self, pipeline: Any) -> list[dict[str, Any]]:
         """What is trained, as an optimizer's groups."""
+
+    @abstractmethod
+    def learned(self, pipeline: Any) -> list[Trained]:
+        """The same as far as training on the present subjects changes it."""
 
     def loaded(self) -> Any:
         """The text-to-image model in 32 bits, as an inpainting pipeline.
@@ -88,6 +111,7 @@ class Tuned(Inpainting):
     def tune(self, photos: dict[str, list[Image.Image]]) -> None:
         """Tune the pipeline on these photographs by subject, from its own weights on."""
         pipeline = self.pipeline
+        self._tuned_on = None
         if self._undo:
             self._undo()
         words = self.words(len(photos))
@@ -133,35 +157,66 @@ class Tuned(Inpainting):
     ) -> list[Result]:
         """As `methods.anydoor.Method`; a result follows from its pair, its seed and the settings,
         among them the seed of tuning."""
-        results = []
-        for pair, several, rng in zip(pairs, seeds, rngs, strict=True):
-            word = self._tuned_for(pair).word
+        asked = [self._asked(pair) for pair in pairs]
+        order = [self._tuned_on, *(tuple(photos) for photos, _ in asked)]
+        made: list[list[Result]] = [[]] * len(asked)
+        for number in sorted(range(len(asked)), key=lambda k: order.index(order[k + 1])):
+            photos, name = asked[number]
+            self._bring(photos)
+            word = next(subject.word for subject in self.subjects if subject.name == name)
             self.prompt = f"a photo of {word} {self.kind}"
-            results += super().__call__([pair], [several], [rng])
-        return results
+            only = slice(number, number + 1)
+            made[number] = super().__call__(pairs[only], seeds[only], rngs[only])
+        return [result for results in made for result in results]
 
-    def _tuned_for(self, pair: Pair) -> Subject:
-        """The subject of a pair, on which the pipeline is tuned now."""
+    def _asked(self, pair: Pair) -> tuple[dict[str, list[Image.Image]], str]:
+        """The photographs by subject that a pair's model is tuned on, and which subject it shows.
+
+        Raises:
+            ValueError: nothing says which of several.
+        """
         if not self._known:
-            if self._tuned_on is not pair.reference:
-                self._tuned_on = None
-                self.tune({"reference": [photo_of(pair.reference, pair.reference_mask)]})
-                self._tuned_on = pair.reference
-            return self.subjects[0]
-        if self._tuned_on is not self._known:
-            self.tune(self._known)
-            self._tuned_on = self._known
-        if len(self.subjects) == 1:
-            return self.subjects[0]
+            photo = photo_of(pair.reference, pair.reference_mask)
+            name = f"reference {hashlib.blake2b(photo.tobytes(), digest_size=8).hexdigest()}"
+            return {name: [photo]}, name
+        group = _INDEXED.fullmatch(pair.subject)
+        for name in (pair.subject, group[1] if group else ""):
+            if name in self._known:
+                return {name: self._known[name]}, name
         origin = PurePosixPath(pair.origin).parts
-        found = [subject for subject in self.subjects if subject.name in origin]
+        found = [name for name in self._known if name in origin or len(self._known) == 1]
         if len(found) != 1:
-            names = ", ".join(subject.name for subject in self.subjects)
             raise InputError(
-                f"the pair {pair.origin!r} lies in none of method.photos's folders ({names}); name "
-                "the references' folders alike"
+                f"the pair {pair.origin!r} lies in none of method.photos's folders "
+                f"({', '.join(self._known)}), and its subject {pair.subject!r} is none of them; "
+                "name the references' folders alike"
             )
-        return found[0]
+        return self._known, found[0]
+
+    def _bring(self, photos: dict[str, list[Image.Image]]) -> None:
+        """Have the pipeline tuned on these photographs: as it was before, or else now."""
+        key = tuple(photos)
+        if key == self._tuned_on:
+            return
+        before = self._kept.take(key)  # first: there may be room for one alone
+        if self._tuned_on is not None:
+            trained = self.learned(self.pipeline)
+            values = [parameter[rows].detach().to("cpu", copy=True) for parameter, rows in trained]
+            self._kept.put(self._tuned_on, Learned(self.subjects, self.losses, values))
+            self._tuned_on = None
+        if before:
+            self._restore(before)
+        else:
+            self.tune(photos)
+        self._tuned_on = key
+
+    def _restore(self, before: Learned) -> None:
+        """Set the pipeline back to an earlier tuning."""
+        self.subjects, self.losses = before.subjects, before.losses
+        with torch.no_grad():
+            trained = self.learned(self.pipeline)
+            for (parameter, rows), value in zip(trained, before.values, strict=True):
+                parameter[rows] = value.to(parameter)
 
 
 class DreamBooth(Tuned):
@@ -174,13 +229,20 @@ class DreamBooth(Tuned):
             ValueError: more subjects than there are words.
         """
         if number > len(_RARE):
-            raise InputError(f"{number} subjects; DreamBooth tunes at most {len(_RARE)} at once")
+            raise InputError(
+                f"{number} subjects; DreamBooth tunes at most {len(_RARE)} at once; give fewer "
+                "folders in method.photos, or pairs that name their subject"
+            )
         return list(_RARE[:number])
 
     def trained(self, pipeline: Any) -> list[dict[str, Any]]:
         """Both networks whole."""
+        return [{"params": [parameter for parameter, _ in self.learned(pipeline)]}]
+
+    def learned(self, pipeline: Any) -> list[Trained]:
+        """Both networks whole."""
         networks = (pipeline.unet, pipeline.text_encoder)
-        return [{"params": [p for network in networks for p in network.parameters()]}]
+        return [(p, ...) for network in networks for p in network.parameters()]
 
 
 _RARE = ("sks", "zwx", "olis", "ktn", "pll", "ucd")
@@ -197,10 +259,6 @@ class CustomDiffusion(Tuned):
     batch_size: int = 2
     _mask: Any = field(default=None, init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._mask: Any = None
-
     def words(self, number: int) -> list[str]:
         """New words, as many."""
         return [f"<subject-{k}>" for k in range(number)]
@@ -209,15 +267,23 @@ class CustomDiffusion(Tuned):
         """Keys and values, and the new words' embeddings; those of all other words stay."""
         rows = self._new_words(pipeline)
         embeddings = pipeline.text_encoder.get_input_embeddings().weight
-        names = ("attn2.to_k.weight", "attn2.to_v.weight")
-        weights = [p for name, p in pipeline.unet.named_parameters() if name.endswith(names)]
         only = torch.zeros(len(embeddings), 1, device=embeddings.device)
         only[rows] = 1
         if self._mask:
             self._mask.remove()
         embeddings.requires_grad_(True)  # only then it takes a hook
         self._mask = embeddings.register_hook(lambda gradient: gradient * only)
+        weights = [parameter for parameter, _ in self.learned(pipeline)[:-1]]
         return [{"params": weights}, {"params": [embeddings], "weight_decay": 0.0}]
+
+    def learned(self, pipeline: Any) -> list[Trained]:
+        """Keys and values whole, and of the embeddings the rows of the subjects' words."""
+        names = ("attn2.to_k.weight", "attn2.to_v.weight")
+        weights = [p for name, p in pipeline.unet.named_parameters() if name.endswith(names)]
+        words = [subject.word for subject in self.subjects]
+        rows: list[int] = pipeline.tokenizer.convert_tokens_to_ids(words)
+        embeddings = pipeline.text_encoder.get_input_embeddings().weight
+        return [*((weight, ...) for weight in weights), (embeddings, rows)]
 
     def _new_words(self, pipeline: Any) -> list[int]:
         """The numbers of the subjects' words, which the text encoder knows as the kind's word."""
