@@ -223,6 +223,7 @@ def generate_by_number(
 
 def test_one_folder_of_photographs_is_one_subject(source: Path, pair: Pair, tmp_path: Path) -> None:
     write_photos(tmp_path / "cup", (200, 30, 30), number=3)
+    Image.new("L", (40, 30), 255).save(tmp_path / "cup" / "0_mask.png")
     method = make(DreamBooth, source, photos=tmp_path / "cup")
     placed(method, replace(pair, origin="anything"))
     assert [len(subject.photos) for subject in method.subjects] == [3]

@@ -106,6 +106,7 @@ class TuningSettings:
 
 def read_subjects(folder: Path) -> dict[str, list[Image.Image]]:
     """The photographs below a folder by subject: each sub-folder is one; without any, the folder.
+    A `0_mask.png` beside `0.png` is a mask and no photograph.
 
     Raises:
         ValueError: it is no folder, or one of them holds no picture.
@@ -117,7 +118,8 @@ def read_subjects(folder: Path) -> dict[str, list[Image.Image]]:
 
 
 def _photos_in(folder: Path) -> list[Image.Image]:
-    paths = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in ENDINGS]
+    pictures = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in ENDINGS]
+    paths = [p for p in pictures if not p.stem.endswith("_mask")]
     if not paths:
         raise InputError(f"{folder} holds no picture of {', '.join(ENDINGS)}; add photographs")
     return [Image.fromarray(padded_square(read_image(path), 255)) for path in paths]
