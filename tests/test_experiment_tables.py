@@ -65,7 +65,7 @@ def test_what_frames_the_scores_stands_in_every_table_after_the_variants(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = [scored(MEANS, "idx=vgg"), scored({**MEANS, "dino": 60.0}, "idx=dinov2")]
-    write_results(runs, tmp_path, "mine", {"idx=clip": "no weights"})
+    write_results(runs, tmp_path, "mine", {"things": {"idx=clip": "not run: no weights"}})
     text, tex = ((tmp_path / f"table_things.{e}").read_text() for e in ("md", "tex"))
     scores, further, differing = text.split("\n**mine on things: ")
     for part in (scores, further):

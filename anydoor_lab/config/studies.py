@@ -101,22 +101,24 @@ def scored_by(
 
 
 def sampled(
-    asked: Asked, variants: Mapping[str, Callable[[AnyDoorPipeline, DictConfig], Any]]
-) -> tuple[list[Scored], dict[tuple[str, str], float]]:
-    """The embedded network used in several ways, each made of the pipeline and the settings of
-    the data: scores, and seconds a picture."""
+    asked: Asked,
+    variants: Mapping[str, Callable[[AnyDoorPipeline, DictConfig], Any]],
+    seconds: dict[tuple[str, str], float] | None = None,
+) -> list[Scored]:
+    """The scores of the embedded network used in several ways, each made of the pipeline and the
+    settings of the data; `seconds`, by data and way, are filled with what a picture takes."""
     runs: list[Scored] = []
-    seconds: dict[tuple[str, str], float] = {}
     place = Path("runs") / ("fast" if asked.fast else "") / asked.experiment
     for data in asked.data:
         cfg = settings_of(asked, data)
         bench = bench_of(cfg)
         for name, make in variants.items():
             method = make(embedded_pipeline(asked), cfg)
-            seconds[data, name] = seconds_each(method, bench)
+            if seconds is not None:
+                seconds[data, name] = seconds_each(method, bench)
             folder = place / data / name.replace(" ", "_")
             runs.append(scored_by(bench, method, name, data, folder, plain(cfg)))
-    return runs, seconds
+    return runs
 
 
 def seconds_each(method: Any, bench: Bench) -> float:
@@ -149,7 +151,7 @@ def guidance_and_steps(
     if asked.fast:
         guidance, steps = guidance[:2], (1,)
     grid = {f"guidance={g:g} steps={n}": at(g, n) for g in guidance for n in steps}
-    write_results(sampled(asked, grid)[0], asked.out, asked.experiment)
+    write_results(sampled(asked, grid), asked.out, asked.experiment)
 
 
 def several_references(asked: Asked, numbers: Sequence[int] = (1, 2, 4, 8)) -> None:
@@ -171,7 +173,7 @@ def several_references(asked: Asked, numbers: Sequence[int] = (1, 2, 4, 8)) -> N
         return make
 
     ways = {f"references={number}": of(number) for number in numbers[: 2 if asked.fast else None]}
-    write_results(sampled(asked, ways)[0], asked.out, asked.experiment)
+    write_results(sampled(asked, ways), asked.out, asked.experiment)
 
 
 def preset_costs(asked: Asked) -> None:
@@ -184,7 +186,8 @@ def preset_costs(asked: Asked) -> None:
         f"preset={name}": lambda pipeline, _, name=name: AnyDoorMethod(pipeline, preset=name)
         for name in ("exact", "fast", "draft")
     }
-    runs, seconds = sampled(asked, ways)
+    seconds: dict[tuple[str, str], float] = {}
+    runs = sampled(asked, ways, seconds)
     write_results(runs, asked.out, asked.experiment)
     for data in asked.data:
         table = cost_table([run for run in runs if run.data == data], seconds)
