@@ -30,8 +30,10 @@ FIRST = ("clip", "dino", "attribute_accuracy", "attribute_accuracy_letter", "bac
 """The metrics of an experiment's first table, where its runs have them."""
 MOST_COLUMNS = 6
 """Metrics in a table: more are too wide to be read."""
-WHOLE = ("idx=dinov2", "collage=hf", "component=full", "preset=exact", "anydoor")
-"""The paper's own choices, as variants are called: the others' differences are to them."""
+WHOLE = ("idx=dinov2", "collage=hf", "component=full", "preset=exact", "anydoor",
+         "guidance=2", "steps=20")  # fmt: skip
+"""The paper's own choices, else what the embedded network is used with, as variants are called:
+the others' differences are to them."""
 Noted = Mapping[str, Mapping[str, str]]
 """Notes by data set and variant."""
 

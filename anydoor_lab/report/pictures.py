@@ -23,7 +23,7 @@ PICTURES = "results"
 """Where a run's folder has the pictures of its first results."""
 PARTS = ("reference", "scene", "collage", "result", "truth")
 """What is kept of each: as the columns of a run's grid."""
-WIDEST, STANDING_PAIRS = 12, 3
+WIDEST, STANDING_PAIRS = 12, 2
 """More variants than these stand below each other, with so many pairs beside each other."""
 
 
