@@ -101,15 +101,14 @@ class Judges:
         """
         attributes_of = getattr(source, "attributes_of", None)
         truth = bool(getattr(source, "truth", True))
-        metrics = {
-            name: metric
-            for name, metric in self.metrics.items()
-            if ("truths" not in asks_for(metric) or truth)
-            and (
-                "attributes" not in asks_for(metric)
-                or (attributes_of and metric.reads(source.names))
-            )
-        }
+
+        def can_score(metric: Any) -> bool:
+            asked = asks_for(metric)
+            if "attributes" in asked and not (attributes_of and metric.reads(source.names)):
+                return False
+            return truth or "truths" not in asked
+
+        metrics = {name: metric for name, metric in self.metrics.items() if can_score(metric)}
         if self.metrics and not metrics:
             lacking = "known attributes" if truth else "the object in their scenes"
             seen = f"none of the metrics {', '.join(self.metrics)} can score these pairs"

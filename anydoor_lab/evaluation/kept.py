@@ -171,9 +171,9 @@ def _placement(held: Any, path: Path) -> Placement | None:
 
 def _arrays(result: Result, is_shown: bool) -> dict[str, np.ndarray]:
     """What is kept of a result beside its scene."""
-    known = is_shown and result.shown is not None
-    arrays = dict(result.shown.inputs) if known and result.shown else {}
-    if result.crop is not None and (known or result.blend != "crop"):
+    shown = result.shown if is_shown else None
+    arrays = {} if shown is None else dict(shown.inputs)
+    if result.crop is not None and (shown is not None or result.blend != "crop"):
         arrays["crop"] = result.crop
     return arrays
 
