@@ -56,24 +56,25 @@ def compare(folder: Path) -> None:
     from anydoor_lab.report.pictures import PICTURES, picture_grid
     from anydoor_lab.report.scores import write_comparison
 
-    found = [path.parent for path in sorted(folder.glob(f"*/{SCORES}"))]
+    found = [path.parent for path in folder.glob(f"*/{SCORES}")]
     if not found:
         raise InputError(f"{folder} holds no finished run; give a sweep's folder")
-    lacking = [path.parent for path in sorted(folder.glob(f"*/{ABSENCE}"))]
-    names = short_names([*found, *lacking])
-    runs = list(zip(names, map(read_scores, found), strict=False))
-    absent = dict(zip(names[len(found) :], map(reason_of_absence, lacking), strict=True))
+    lacking = [path.parent for path in folder.glob(f"*/{ABSENCE}")]
+    folders = [*found, *lacking]
+    named = dict(sorted(zip(short_names(folders), folders, strict=True), key=_by_name))
+    places = {name: place for name, place in named.items() if place in found}
+    runs = [(name, read_scores(place)) for name, place in places.items()]
+    absent = {n: reason_of_absence(place) for n, place in named.items() if n not in places}
     protocols = {scores["protocol"] for _, scores in runs}
     if len(protocols) > 1:
         raise InputError(f"the runs in {folder} were scored by different protocols: {protocols}")
     title = f"Comparison of {len(runs)} runs"
     table, paths = write_comparison(runs, folder, title, absent)
-    if len({str(scores.get("pairs")) for _, scores in runs}) == 1:
-        places = dict(zip(names, found, strict=False))
-        if any((place / PICTURES).is_dir() for place in found):
-            caption = replace(table.caption, title=f"{title}: results")
-            figure = picture_grid(places, caption, absent)
-            paths["picture"] = save(figure, folder / "results.png")
+    same_pairs = len({str(scores.get("pairs")) for _, scores in runs}) == 1
+    if same_pairs and any((place / PICTURES).is_dir() for place in found):
+        caption = replace(table.caption, title=f"{title}: results")
+        figure = picture_grid(places, caption, absent)
+        paths["picture"] = save(figure, folder / "results.png")
     print(f"\n{table.terminal()}")
     print("\n".join(f"{kind:8s} {path}" for kind, path in paths.items()))
 
@@ -85,6 +86,12 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     names = [" ".join(o for o in command if o not in shared) for command in commands]
     distinct = all(names) and len(set(names)) == len(names)
     return names if distinct else [folder.name for folder in folders]
+
+
+def _by_name(named: tuple[str, Path]) -> list[tuple[float, str]]:
+    from anydoor_lab.report.scored import natural
+
+    return natural(named[0])
 
 
 class AfterSweep(Callback):

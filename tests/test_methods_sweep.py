@@ -127,10 +127,13 @@ def test_a_sweep_without_clip_and_dino_is_compared_by_the_metrics_that_it_has(
     tmp_path: Path,
 ) -> None:
     few = [*QUICK[:-1], "metrics=[placement,lab_difference]"]
-    place = [*few, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra:runtime.choices.method}"]
-    ended = inside.run("evaluate", "-m", "method=copy_paste,poisson", *place, cwd=tmp_path)
+    place = [*few, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=run_${hydra:job.num}"]
+    ended = inside.run("evaluate", "-m", "method=poisson,copy_paste", *place, cwd=tmp_path)
     assert ended.code == 0 and "no comparison" not in ended.err
     assert "placement IoU (%) ↑" in ended.out
+    table = pd.read_csv(tmp_path / "sweep" / "comparison.csv")
+    # by what the runs are called, whatever their folders are
+    assert list(table["run"][:2]) == ["method=copy_paste", "method=poisson"]
     again = inside.run("compare", "runs=sweep", cwd=tmp_path)
     assert again.code == 0 and (tmp_path / "sweep" / "comparison.png").is_file(), again.err
     facts = facts_of((tmp_path / "sweep" / "dashboard.html").read_text())

@@ -55,7 +55,7 @@ def read_runs(folder: Path, experiment: str = "") -> list[Scored]:
     folders = [path.parent for path in sorted(folder.glob(f"*/{SCORES}"))]
     if not folders:
         below = [path.parent for path in folder.glob(f"*/*/{SCORES}")]
-        folders = sorted(below, key=lambda place: (place.parent, _natural(place.name)))
+        folders = sorted(below, key=lambda place: (place.parent, natural(place.name)))
     if not folders:
         raise InputError(f"{folder} holds no finished run; give a folder of finished runs")
     asked = [dict(o.split("=", 1) for o in read_facts(f).get("overrides", [])) for f in folders]
@@ -85,6 +85,12 @@ def swept_choices(experiment: str) -> dict[str, list[str]]:
     return {key: [v.strip() for v in str(values).split(",")] for key, values in params.items()}
 
 
+def natural(name: str) -> list[tuple[float, str]]:
+    """By what a name is ordered so that 10 comes after 2."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", name)
+    return [(float(part), "") if i % 2 else (0.0, part) for i, part in enumerate(parts)]
+
+
 def _configured(folder: Path, asked: Mapping[str, str], keys: Iterable[str]) -> Scored:
     """A run that keeps its settings, called by those that are swept."""
     config, facts, scores = read_config(folder), read_facts(folder), read_scores(folder)
@@ -104,12 +110,6 @@ def _unconfigured(folder: Path, above: Path) -> Scored:
     return Scored(folder, variant, data, int(scores["seed"]), known, scores)
 
 
-def _natural(name: str) -> list[tuple[float, str]]:
-    """By what a name is ordered so that 10 comes after 2."""
-    parts = re.split(r"(\d+(?:\.\d+)?)", name)
-    return [(float(part), "") if i % 2 else (0.0, part) for i, part in enumerate(parts)]
-
-
 def _place(variant: str, order: Sequence[str]) -> tuple[int, list[tuple[float, str]]]:
     first = variant.split(" ")[0]
-    return (order.index(first) if first in order else len(order), _natural(variant))
+    return (order.index(first) if first in order else len(order), natural(variant))
