@@ -205,3 +205,9 @@ def test_a_path_of_one_machine_is_found() -> None:
     text = "docs/work/x and x.org/home/y are fine\nbad = '" + "/work" + "/shared'"
     found = list(shape.machine_path_faults(text, "x.md"))
     assert found == ["x.md:2 names a path of one machine (" + "/work" + "/...)"]
+
+
+@pytest.mark.xdist_group("told")
+def test_tests_of_a_group_are_known_to_the_workers(request: pytest.FixtureRequest) -> None:
+    grouped = getattr(request.config.option, "loadgroup", False)  # of a worker of pytest-xdist
+    assert request.node.nodeid.endswith("@told") == grouped
