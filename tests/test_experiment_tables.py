@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from anydoor_lab.report.caption import Caption
-from anydoor_lab.report.experiment import base_of, mean_row, rows_of_runs, tables_of, write_results
+from anydoor_lab.report.experiment import (
+    base_of,
+    mean_row,
+    paired_rows,
+    rows_of_runs,
+    tables_of,
+    write_results,
+)
 from anydoor_lab.report.rows import read_rows
 from anydoor_lab.report.scored import Scored
 from anydoor_lab.report.scores import panels_of
@@ -85,12 +92,12 @@ def test_differences_are_of_each_pairs_mean_over_the_seeds_that_both_have() -> N
     other = [[53.0, 64.0, 71.0, 84.0], [55.0, 66.0, 75.0, 82.0]]
     runs = [scored({"dino": each}, "a", seed) for seed, each in enumerate(base)]
     runs += [scored({"dino": each}, "b", seed) for seed, each in enumerate(other)]
-    rows = rows_of_runs(runs).set_index("variant")
+    rows = rows_of_runs(runs, paired_rows(runs)).set_index("variant")
     found = rows.loc["b - a"]
     assert found["value"] == (2 + 5 + 3 + 3) / 4 and found["n"] == 4
     assert 0 < found["low"] < found["value"] < found["high"]
     alone = [scored({"dino": 1.0}, "a", 0), scored({"dino": 1.0}, "b", 1)]
-    assert not rows_of_runs(alone)["variant"].str.contains(" - ").any()
+    assert not paired_rows(alone)
 
 
 def test_differences_are_to_the_papers_own_choice_else_to_the_first() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anydoor_lab.config.compose import plain
-from anydoor_lab.config.experiments import REFUSALS, Asked
+from anydoor_lab.config.experiments import REFUSALS, Asked, runs_of
 from anydoor_lab.config.studies import bench_of, embedded_pipeline, scored_by, settings_of
 from anydoor_lab.structures.errors import InputError, NotRunError, RunError
 from anydoor_lab.structures.names import conf_dir, conf_folders
@@ -82,7 +82,7 @@ def compare_methods(
 
     runs: list[Scored] = []
     attempts = Attempts()
-    place = place or Path("runs") / ("fast" if asked.fast else "") / asked.experiment
+    place = place or runs_of(asked.experiment, asked.fast)
     for data in asked.data:
         bench = bench_of(settings_of(asked, data))
         for name in methods:

@@ -55,6 +55,11 @@ class Asked:
 Experiment = Callable[[Asked], None]
 
 
+def runs_of(experiment: str, fast: bool) -> Path:
+    """Where the runs of an experiment go: below runs/fast those that only show that it works."""
+    return Path("runs") / ("fast" if fast else "") / experiment
+
+
 def run_experiment(
     script: str, experiment: Experiment, arguments: Sequence[str] | None = None
 ) -> None:
@@ -93,8 +98,7 @@ def read_arguments(folder: Path, arguments: Sequence[str] | None) -> Asked:
     parser.add_argument("--out", type=Path, help="folder of what is written; this one by default")
     found = parser.parse_args(arguments)
     use_device(found.device)
-    quick = Path("runs") / "fast" / folder.name
-    out = found.out or (quick if found.fast else folder)
+    out = found.out or (runs_of(folder.name, fast=True) if found.fast else folder)
     data, seeds = (found.data[-1:], found.seeds[:1]) if found.fast else (found.data, found.seeds)
     return Asked(folder.name, found.fast, found.device, tuple(data), tuple(seeds), out)
 
@@ -125,7 +129,7 @@ def sweep_results(asked: Asked, kept: Sequence[str] = KEPT) -> None:
         SystemExit: a run failed; its sentence is printed.
     """
     name = SWEEP_OF.get(asked.experiment, asked.experiment)
-    folder = Path("runs") / ("fast" if asked.fast else "") / name
+    folder = runs_of(name, asked.fast)
     repeated = [f"data={','.join(asked.data)}", f"seed={','.join(map(str, asked.seeds))}"]
     quick = FAST if asked.fast else ()
     call = [f"experiment={name}", *repeated, *quick, f"hydra.sweep.dir={folder}"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from anydoor_lab.config.compose import compose_config, plain
-from anydoor_lab.config.experiments import Asked
+from anydoor_lab.config.experiments import Asked, runs_of
 from anydoor_lab.config.pipelines import EMBEDDED
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def sampled(
     """The scores of the embedded network used in several ways, each made of the pipeline and the
     settings of the data; `seconds`, by data and way, are filled with what a picture takes."""
     runs: list[Scored] = []
-    place = Path("runs") / ("fast" if asked.fast else "") / asked.experiment
+    place = runs_of(asked.experiment, asked.fast)
     for data in asked.data:
         cfg = settings_of(asked, data)
         bench = bench_of(cfg)

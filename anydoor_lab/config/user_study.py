@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anydoor_lab.config.competitors import Attempts, method_called
-from anydoor_lab.config.experiments import Asked
+from anydoor_lab.config.experiments import Asked, runs_of
 from anydoor_lab.config.studies import bench_of, scored_by, settings_of
 from anydoor_lab.structures.errors import InputError
 
@@ -62,8 +62,7 @@ def proposed(asked: Asked, methods: Sequence[str], num_items: int) -> list[Score
     more = (f"eval.num_pairs={few}", f"eval.num_shown={few}", "eval.num_diverse=0")
     data, attempts, runs = asked.data[0], Attempts(), []
     bench = bench_of(settings_of(asked, data, *more))
-    place = Path("runs") / asked.experiment
-    place = Path("runs") / "fast" / asked.experiment / "methods" if asked.fast else place
+    place = runs_of(asked.experiment, asked.fast) / ("methods" if asked.fast else "")
     shown = [digest(pair) for pair in bench.pairs]
     for name in methods:
         with attempts.attempt(name, data):

@@ -12,14 +12,10 @@ from urllib.parse import quote
 
 import numpy as np
 
-from anydoor_lab.report.experiment import (
-    agreement_rows,
-    caption_of_runs,
-    table_rows,
-)
+from anydoor_lab.report.experiment import agreement_rows, caption_of_runs, table_rows
 from anydoor_lab.report.pictures import PICTURES
 from anydoor_lab.report.printed import read_paper
-from anydoor_lab.report.scored import Scored, read_runs
+from anydoor_lab.report.scored import Scored, pictures_of, read_runs
 from anydoor_lab.report.scores import metric_columns
 from anydoor_lab.runs.settings import CONFIG, read_config
 from anydoor_lab.runs.tracking import read_metrics
@@ -129,12 +125,10 @@ def _finite(value: Any) -> float | None:
 
 def grid_on(data: str, runs: Sequence[Scored]) -> dict[str, Any] | None:
     """The first results on one data set, a row a pair and a column a variant; None without any."""
-    places: dict[str, Path] = {}
-    for run in runs:  # of several seeds the first
-        if run.data == data and (run.folder / PICTURES).is_dir():
-            places.setdefault(run.variant, run.folder / PICTURES)
-    if not places:
+    found = pictures_of(run for run in runs if run.data == data)
+    if not found:
         return None
+    places = {variant: folder / PICTURES for variant, folder in found.items()}
     first = next(iter(places.values()))
     numbers = sorted(path.name.split("_")[0] for path in first.glob("*_result.png"))[:MOST_PAIRS]
     rows = [

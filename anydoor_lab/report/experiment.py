@@ -15,10 +15,10 @@ from anydoor_lab.metrics.ranks import rank_agreement
 from anydoor_lab.report.caption import Caption
 from anydoor_lab.report.differences import bounds_in, difference_rows, mean_over_seeds
 from anydoor_lab.report.figures import compare_runs, save
-from anydoor_lab.report.pictures import PICTURES, picture_grid
+from anydoor_lab.report.pictures import picture_grid
 from anydoor_lab.report.printed import read_paper
 from anydoor_lab.report.rows import long_rows, rows_frame, scores_of
-from anydoor_lab.report.scored import Scored, read_runs
+from anydoor_lab.report.scored import Scored, pictures_of, read_runs
 from anydoor_lab.report.scores import anchor_rows, metric_columns, panels_of
 from anydoor_lab.report.tables import Column, Table
 from anydoor_lab.structures.files import write_whole
@@ -38,18 +38,16 @@ Noted = Mapping[str, Mapping[str, str]]
 """Notes by data set and variant."""
 
 
-def rows_of_runs(runs: Sequence[Scored]) -> pd.DataFrame:
-    """Every number of every run, once for each data set what frames them, and the paired
-    differences, in the long format of `report.rows`."""
+def rows_of_runs(runs: Sequence[Scored], paired: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Every number of every run, once for each data set what frames them, and the `paired_rows`,
+    in the long format of `report.rows`."""
     rows: list[dict[str, Any]] = []
     for run in runs:
         rows += _long(run, run.variant, run.row, run.seed)
     for run in {run.data: run for run in reversed(runs)}.values():
         for row in run.anchors:
             rows += _long(run, str(row["run"]), row, None)
-    for data in sorted({run.data for run in runs}):
-        rows += paired_rows([run for run in runs if run.data == data])
-    return rows_frame(rows)
+    return rows_frame([*rows, *paired])
 
 
 def base_of(variants: Sequence[str]) -> str:
@@ -173,11 +171,13 @@ def tables_of(rows: Sequence[Mapping[str, Any]], caption: Caption) -> list[Table
     return tables
 
 
-def difference_table(runs: Sequence[Scored], caption: Caption) -> Table | None:
-    """The paired differences of the metrics in `FIRST` (of others where there is none of these), as
-    `paired_rows` has them; None where there is none."""
+def difference_table(
+    runs: Sequence[Scored], paired: Sequence[Mapping[str, Any]], caption: Caption
+) -> Table | None:
+    """The `paired_rows` of the metrics in `FIRST` (of others where there is none of these); None
+    where there is none."""
     by_variant: dict[str, dict[str, Any]] = {}
-    for row in paired_rows(runs):
+    for row in paired:
         variant, key = row["variant"], row["metric"].removesuffix("_difference")
         ends = {f"{key}_low": row["low"], f"{key}_high": row["high"]}
         by_variant.setdefault(variant, {"variant": variant}).update({key: row["value"], **ends})
@@ -229,13 +229,15 @@ def write_results(
         lacking: by data set, the variants without scores, each with a note that says why.
     """
     paper = read_paper(experiment)
-    print(f"rows     {write_whole(folder / ROWS, _csv(rows_of_runs(runs)))}")
-    for data in sorted({run.data for run in runs}):
-        chosen = [run for run in runs if run.data == data]
-        title = f"{experiment} on {data}"
-        write_of_data(
-            chosen, table_rows(chosen, paper), folder, title, (lacking or {}).get(data, {})
-        )
+    sets = {data: [r for r in runs if r.data == data] for data in sorted({r.data for r in runs})}
+    paired = {data: paired_rows(chosen) for data, chosen in sets.items()}
+    written = rows_of_runs(runs, [row for rows in paired.values() for row in rows])
+    print(f"rows     {write_whole(folder / ROWS, _csv(written))}")
+    for data, chosen in sets.items():
+        caption = caption_of_runs(chosen, f"{experiment} on {data}")
+        rows, noted = table_rows(chosen, paper), (lacking or {}).get(data, {})
+        differing = difference_table(chosen, paired[data], caption)
+        write_of_data(chosen, rows, differing, folder, caption, noted)
     agreed = agreement_rows(runs, paper)
     if agreed:
         write_whole(folder / "agreement.csv", _csv(pd.DataFrame(agreed)))
@@ -249,15 +251,15 @@ def write_results(
 def write_of_data(
     runs: Sequence[Scored],
     rows: Sequence[Mapping[str, Any]],
+    differing: Table | None,
     folder: Path,
-    title: str,
+    caption: Caption,
     lacking: Mapping[str, str],
 ) -> None:
     """The tables, the figure and the pictures of the runs on one data set."""
-    data, caption = runs[0].data, caption_of_runs(runs, title)
+    data = runs[0].data
     noted = [{"variant": name, "note": why} for name, why in lacking.items()]
     framing = anchor_rows(runs[0].scores, "variant")
-    differing = difference_table(runs, caption)
     tables = [*tables_of([*rows, *noted, *framing], caption), *([differing] if differing else [])]
     texts = {"md": [t.markdown() for t in tables], "tex": [t.latex() for t in tables]}
     for ending, parts in texts.items():
@@ -265,12 +267,9 @@ def write_of_data(
     anchors = {row["run"]: row for row in runs[0].anchors}
     named = [{**row, "run": row["variant"]} for row in rows]
     figures = {"figure": compare_runs(named, caption, anchors, panels_of(rows))}
-    places: dict[str, Path] = {}
-    for run in runs:  # of several seeds the first
-        if (run.folder / PICTURES).is_dir():
-            places.setdefault(run.variant, run.folder)
+    places = pictures_of(runs)
     if places:
-        told = replace(caption, title=f"{title}: results")
+        told = replace(caption, title=f"{caption.title}: results")
         figures["pictures"] = picture_grid(places, told, lacking)
     print("", *(table.terminal() for table in tables), sep="\n")
     print(f"table    {folder / f'table_{data}.md'}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from anydoor_lab.report.pictures import PICTURES
 from anydoor_lab.report.rows import data_name
 from anydoor_lab.runs.folder import SCORES, read_facts, read_scores
 from anydoor_lab.runs.settings import CONFIG, read_config
@@ -74,6 +75,15 @@ def read_runs(folder: Path, experiment: str = "") -> list[Scored]:
     first = next((key for key in choices if key not in REPEATED), "")
     order = [f"{first}={choice}" for choice in choices.get(first, [])]
     return sorted(runs, key=lambda run: (run.data, *_place(run.variant, order), run.seed))
+
+
+def pictures_of(runs: Iterable[Scored]) -> dict[str, Path]:
+    """The run of each variant that shows its results: of several seeds the first that has them."""
+    places: dict[str, Path] = {}
+    for run in runs:
+        if (run.folder / PICTURES).is_dir():
+            places.setdefault(run.variant, run.folder)
+    return places
 
 
 def swept_choices(experiment: str) -> dict[str, list[str]]:
