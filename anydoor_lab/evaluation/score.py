@@ -142,9 +142,8 @@ class Tally:
         attributes_of = self.judges.attributes_of
         if attributes_of:
             fields["attributes"] = lambda: [attributes_of(pair) for pair in pairs]
-        regenerated = [result.regenerated for result in results]
-        if all(picture is not None for picture in regenerated):
-            fields["regenerated"] = lambda: regenerated
+        if all(result.regenerates for result in results):
+            fields["regenerated"] = lambda: [result.regenerated() for result in results]
             fields["backgrounds"] = lambda: [background_of(result) for result in results]
         return fields
 

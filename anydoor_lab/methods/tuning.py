@@ -14,10 +14,11 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 from torch import nn
 
+from anydoor_lab.data.readers.places import PICTURES, photos
 from anydoor_lab.diffusion.schedule import Schedule
 from anydoor_lab.structures.boxes import Box
 from anydoor_lab.structures.errors import InputError, RunError
-from anydoor_lab.structures.images import ENDINGS, padded_square, read_image
+from anydoor_lab.structures.images import padded_square, read_image
 from anydoor_lab.structures.rng import rng_for
 
 AROUND = 1.3
@@ -118,10 +119,9 @@ def read_subjects(folder: Path) -> dict[str, list[Image.Image]]:
 
 
 def _photos_in(folder: Path) -> list[Image.Image]:
-    pictures = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in ENDINGS]
-    paths = [p for p in pictures if not p.stem.endswith("_mask")]
+    paths = photos(folder)
     if not paths:
-        raise InputError(f"{folder} holds no picture of {', '.join(ENDINGS)}; add photographs")
+        raise InputError(f"{folder} holds no picture of {', '.join(PICTURES)}; add photographs")
     return [Image.fromarray(padded_square(read_image(path), 255)) for path in paths]
 
 

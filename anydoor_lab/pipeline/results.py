@@ -11,6 +11,7 @@ from diffusers.utils import BaseOutput
 
 from anydoor_lab.conditioning.conditioner import Conditioning
 from anydoor_lab.conditioning.placement import Blend, Placement, paste_back
+from anydoor_lab.structures.errors import InputError
 from anydoor_lab.structures.originals import Original
 from anydoor_lab.structures.pair import Pair
 
@@ -40,14 +41,22 @@ class Result:
             object.__setattr__(self, "placement", self.shown.placement)
 
     @property
-    def regenerated(self) -> np.ndarray | None:
-        """(H, W, 3) uint8, the scene with the whole crop written back, before blending; None where
-        the crop is not known."""
-        if self.placement is None:
-            return None
-        if self.blend == "crop":
+    def regenerates(self) -> bool:
+        """Whether it is known what was made around the object; see `regenerated`."""
+        whole = self.blend == "crop" or self.crop is not None
+        return self.placement is not None and whole
+
+    def regenerated(self) -> np.ndarray:
+        """(H, W, 3) uint8, the scene with the whole crop written back, before blending.
+
+        Raises:
+            ValueError: the crop is not known.
+        """
+        if self.placement is not None and self.blend == "crop":
             return self.scene
-        return None if self.crop is None else paste_back(self.crop, self.pair.scene, self.placement)
+        if self.placement is None or self.crop is None:
+            raise InputError("this result has no crop; nothing is known around its object")
+        return paste_back(self.crop, self.pair.scene, self.placement)
 
 
 OUTPUT_TYPES = ("pil", "np", "pt")

@@ -16,7 +16,14 @@ import numpy as np
 import pandas as pd
 
 from anydoor_lab.data.readers.coco import file_name
-from anydoor_lab.data.readers.places import files, folders, hashable, inside, listed, read_json
+from anydoor_lab.data.readers.places import (
+    folders,
+    hashable,
+    inside,
+    listed,
+    photos,
+    read_json,
+)
 from anydoor_lab.data.readers.subjects import cut
 from anydoor_lab.data.source import Counts, Split
 from anydoor_lab.structures.boxes import Box
@@ -71,9 +78,7 @@ class CrossedPairs:
     ) -> None:
         del split, seed
         self.folder = Path(scenes)
-        self.subjects = [
-            (f.name, found) for f in folders(Path(references)) if (found := _photos(f))
-        ]
+        self.subjects = [(f.name, found) for f in folders(Path(references)) if (found := photos(f))]
         if not self.subjects:
             raise InputError(f"{references} has no folder of photos; give DreamBooth's dataset/")
         if not Path(manifest).is_file():
@@ -103,8 +108,7 @@ class CrossedPairs:
     def photos_of(self, pair: Pair) -> list[Pair]:
         """A pair of this source with each photo of its subject as the reference (`reference=all`:
         DreamBooth's mean over pairs of generated and real images)."""
-        photos = dict(self.subjects)[pair.subject]
-        views = [_subject(photo) for photo in photos]
+        views = [_subject(photo) for photo in dict(self.subjects)[pair.subject]]
         return [replace(pair, reference=image, reference_mask=mask) for image, mask in views]
 
 
@@ -192,11 +196,6 @@ def _listed(manifest: Path, scenes: Path) -> Iterator[tuple[Path, Box]]:
             seen = f"the box [{y1}, {x1}, {y2}, {x2}] is not inside {path.name}"
             raise InputError(f"{where}: {seen} of {header.height}x{header.width}")
         yield path, box
-
-
-def _photos(folder: Path) -> list[Path]:
-    """A subject's photos, without the masks beside them."""
-    return [path for path in files(folder) if not path.stem.endswith("_mask")]
 
 
 @lru_cache(maxsize=100)

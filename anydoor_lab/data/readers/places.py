@@ -80,6 +80,15 @@ def files(path: Path, endings: Sequence[str] = PICTURES) -> list[Path]:
     return [path / name for name in in_order(found)]
 
 
+def photos(path: Path) -> list[Path]:
+    """The pictures of a folder, without the masks (`0_mask.png` beside `0.png`) among them.
+
+    Raises:
+        ValueError: the folder cannot be listed.
+    """
+    return [picture for picture in files(path) if not picture.stem.endswith("_mask")]
+
+
 def _entries(path: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(path) as entries:
