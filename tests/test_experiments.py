@@ -180,7 +180,7 @@ def test_a_sweep_killed_twice_and_repeated_gives_the_rows_of_one_that_was_not(
     def call(folder: Path) -> list[str]:
         steps = ["train.steps=12", "train.checkpoint_every=2", "metrics=[clip,dino]"]
         settings = [*QUICK, *model_overrides(networks), *steps, f"hydra.sweep.dir={folder}"]
-        chosen = ["idx=vgg,clip,dinov2", "data=world", "seed=0"]
+        chosen = ["idx=vgg,clip,dinov2_global,dinov2", "data=world", "seed=0"]
         return ["anydoor_lab.train", "experiment=table3_id_extractors", *chosen, *settings]
 
     # not beside each other, where the one would take over what the other trained
@@ -199,4 +199,4 @@ def test_a_sweep_killed_twice_and_repeated_gives_the_rows_of_one_that_was_not(
         assert (killed / name).read_bytes() == (straight / name).read_bytes()
     assert set(pd.read_csv(killed / "ledger.csv")["state"]) == {"finished"}
     kept = list((tmp_path / "cache").rglob("*.pair"))
-    assert len(kept) == 24  # the three variants drew each of their 12 x 2 samples once
+    assert len(kept) == 24  # the four variants drew each of their 12 x 2 samples once

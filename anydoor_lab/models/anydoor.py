@@ -151,9 +151,13 @@ class AnyDoor(nn.Module):
     def _frozen(
         self, name: str, shown: torch.Tensor, compute: Compute, kept: Kept | None
     ) -> torch.Tensor:
+        # laid out as what is kept comes back: a matrix product's last bit depends on it in bf16
+        def whole(shown: torch.Tensor) -> torch.Tensor:
+            return compute(shown).contiguous()
+
         if kept is not None:
-            return kept(shown, compute)
-        return compute(shown) if self.kept is None else self.kept(name, shown, compute)
+            return kept(shown, whole)
+        return whole(shown) if self.kept is None else self.kept(name, shown, whole)
 
     def projections(self, tokens: torch.Tensor) -> TokenProjections:
         """Inside `with`, keys and values of `tokens` (B, N, D) are computed only once."""
