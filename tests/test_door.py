@@ -18,7 +18,9 @@ from anydoor_lab.structures.names import conf_beside
 ROOT = Path(__file__).resolve().parents[1]
 
 DOOR = """
+import signal
 import sys
+import time
 from pathlib import Path
 from anydoor_lab.config import door, help, keys, compose
 from anydoor_lab.structures.names import conf_beside
@@ -45,6 +47,12 @@ def main(cfg):
         print("after", file=sys.stderr)
     if cfg.size == 6:
         print(cfg.needed)
+    if cfg.size == 8:
+        class Dropped:
+            def __del__(self):
+                signal.raise_signal(signal.SIGINT)
+        Dropped()
+        time.sleep(20)
 
 if __name__ == "__main__":
     main()
@@ -118,6 +126,11 @@ def test_hydra_full_error_shows_the_traceback_of_a_wrong_input(small_door: Path)
 
 def test_ctrl_c_ends_with_130(small_door: Path) -> None:
     done = run(small_door, "size=3")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_ctrl_c_that_falls_into_a_destructor_is_not_lost(small_door: Path) -> None:
+    done = run(small_door, "size=8")
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 

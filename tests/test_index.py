@@ -276,7 +276,8 @@ def test_ctrl_c_ends_all_processes_and_leaves_whole_parts(mose: Path, tmp_path: 
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in errors and "interrupted" in errors
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors and "interrupted" in errors
     with pytest.raises(ProcessLookupError):
         for _ in range(100):  # what tracks shared memory ends a moment later
             os.killpg(process.pid, 0)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -32,6 +34,8 @@ from anydoor_lab.structures.names import conf_dir
 REFUSED = 2
 INTERRUPTED = 130
 READER_LEFT = 141
+AGAIN_S = 0.05
+"""Until an interrupt that was dropped comes again."""
 FULL_ERRORS = "HYDRA_FULL_ERROR"
 _WRONG_INPUT = (
     AnyDoorError,
@@ -81,10 +85,11 @@ def _run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
             print(help_text(config_name, sys.argv[1:]))
             return
         sys.argv[1:] = as_pasted(sys.argv[1:], config_name)
-        with _raising():
+        with _raising(), _interrupts_kept():
             folder, guarded = str(conf_dir()), _guard(task, config_name, full_errors)
             command = hydra.main(version_base="1.3", config_path=folder, config_name=config_name)
             run_to_the_end(command(guarded))
+        _leave_other_processes()
     except KeyboardInterrupt:
         _end("interrupted", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output has left, as `head` does
@@ -94,6 +99,33 @@ def _run_command(task: Callable[[DictConfig], Any], config_name: str) -> None:
         if full_errors or not _is_wrong_input(error):
             raise
         _end(f"error: {_sentence(error, config_name)}", REFUSED)
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Inside, a Ctrl-C that falls into a destructor, where Python drops what is raised, comes
+    again."""
+    before, main = sys.unraisablehook, threading.main_thread().ident
+
+    def told(dropped: sys.UnraisableHookArgs) -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            # a moment later: it would be dropped in here, too
+            threading.Timer(AGAIN_S, signal.pthread_kill, (main, signal.SIGINT)).start()
+        else:
+            before(dropped)
+
+    sys.unraisablehook = told
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _leave_other_processes() -> None:
+    """End what connects the processes of one command: its threads abort a process that exits."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 @contextmanager
