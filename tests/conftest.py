@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         prepared = item._fixtureinfo.name2fixturedefs.values()
         if any(found[-1].scope == "module" for found in prepared):
             item.add_marker(pytest.mark.xdist_group(item.module.__name__))
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_as_in_a_terminal() -> None:
+    """Begin each test, and the processes it starts, with Ctrl-C neither ignored nor held back, as
+    what ran before in this process may have left it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @pytest.fixture(scope="session")
