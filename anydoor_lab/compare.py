@@ -54,6 +54,7 @@ def compare(folder: Path) -> None:
     """
     from anydoor_lab.report.figures import save
     from anydoor_lab.report.pictures import PICTURES, picture_grid
+    from anydoor_lab.report.scored import natural
     from anydoor_lab.report.scores import write_comparison
 
     found = [path.parent for path in folder.glob(f"*/{SCORES}")]
@@ -61,7 +62,8 @@ def compare(folder: Path) -> None:
         raise InputError(f"{folder} holds no finished run; give a sweep's folder")
     lacking = [path.parent for path in folder.glob(f"*/{ABSENCE}")]
     folders = [*found, *lacking]
-    named = dict(sorted(zip(short_names(folders), folders, strict=True), key=_by_name))
+    named = dict(zip(short_names(folders), folders, strict=True))
+    named = {name: named[name] for name in sorted(named, key=natural)}
     places = {name: place for name, place in named.items() if place in found}
     runs = [(name, read_scores(place)) for name, place in places.items()]
     absent = {n: reason_of_absence(place) for n, place in named.items() if n not in places}
@@ -86,12 +88,6 @@ def short_names(folders: Sequence[Path]) -> list[str]:
     names = [" ".join(o for o in command if o not in shared) for command in commands]
     distinct = all(names) and len(set(names)) == len(names)
     return names if distinct else [folder.name for folder in folders]
-
-
-def _by_name(named: tuple[str, Path]) -> list[tuple[float, str]]:
-    from anydoor_lab.report.scored import natural
-
-    return natural(named[0])
 
 
 class AfterSweep(Callback):
